@@ -1,0 +1,1 @@
+"""The two engines: ``actors``, the readable reference, and ``compiled``, the fast one."""

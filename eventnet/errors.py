@@ -1,0 +1,46 @@
+"""The errors that eventnet raises on purpose: each names the value, the constraint and the remedy."""
+
+from __future__ import annotations
+
+
+class EventNetError(Exception):
+    """Base class of every deliberate eventnet error; the command line prints it without a traceback."""
+
+
+class ConfigError(EventNetError, ValueError):
+    """A parameter, a name or an array that cannot be used as given."""
+
+
+class DataError(EventNetError, ValueError):
+    """A file or a recording whose content cannot be used."""
+
+
+class RunFolderError(EventNetError, OSError):
+    """A run folder that cannot be written or read."""
+
+
+class FetchError(EventNetError, OSError):
+    """Data that could not be obtained from any of its sources."""
+
+
+class Diverged(EventNetError, ArithmeticError):
+    """The simulation left the range of its numbers.
+
+    Attributes
+    ----------
+    time : float
+        Simulated time of the instant, in seconds.
+    population : str
+        The population whose state or spike count left its range.
+    """
+
+    def __init__(self, time: float, population: str) -> None:
+        super().__init__(
+            f"diverged at t={time:.9g} s in population {population!r}: a state is not finite or a "
+            "spike count exceeds 2**31 - 1; lower the learning rate or keep the guard on"
+        )
+        self.time = time
+        self.population = population
+
+    def __reduce__(self) -> tuple[type[Diverged], tuple[float, str]]:
+        return (Diverged, (self.time, self.population))
