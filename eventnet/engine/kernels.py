@@ -1,0 +1,943 @@
+"""The equations that both engines share, and the compiled engine's event loop.
+
+The scalar functions at the top are the semantics: pure, one equation each, called by the reference
+engine (`actors`) and inlined into the loop below. They stand in this one module because Numba's
+cache does not notice an edited callee in another module. They use `math` only: `np.exp` and BLAS
+round differently from their scalar counterparts, and the engines must agree bit for bit.
+
+The main loop is `advance`: find the next instant, run it, repeat. `instant` runs the stages of one
+instant: sensors, forward populations, loss, backward populations, plasticity.
+
+Units: times and time constants in seconds, residuals `phi` in spikes, signals in the user's units.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+kernel = njit(cache=True, _nrt=False)
+
+TINY = 1e-290
+"""A decayed trace smaller than this is zero: denormal numbers would slow every later pass."""
+
+MAX_COUNT = 2147483647.0
+"""The largest spike count that a raster's int32 can hold."""
+
+GUARD_EPSILON = 1e-12
+"""Keeps the guard's limit finite while a projection has not seen a spike."""
+
+# Status codes that `advance` returns.
+DONE, BUFFER_FULL, NEEDS_SAMPLES, DIVERGED = 0, 1, 2, 3
+
+# Columns of the counters of a projection.
+(
+    FORWARD_EVENTS,
+    FORWARD_QUANTA,
+    BACKWARD_EVENTS,
+    BACKWARD_QUANTA,
+    ROW_EVENTS,
+    ROW_QUANTA,
+    COLUMN_EVENTS,
+    COLUMN_QUANTA,
+    PASSES,
+    GUARDED,
+    SKIP_FORWARD,
+    SKIP_BACKWARD,
+    SKIP_UPDATE,
+) = range(13)
+PROJECTION_COUNTERS = 13
+
+# Columns of the counters of a population.
+EVENTS, QUANTA, ERROR_EVENTS, ERROR_QUANTA = range(4)
+POPULATION_COUNTERS = 4
+
+# Entries of the network's counters.
+INSTANTS, READINGS, TEACHINGS = range(3)
+NETWORK_COUNTERS = 3
+
+# Population kinds.
+SENSOR, LAYER, OUTPUT = 0, 1, 2
+
+
+# --------------------------------------------------------------------------------------------------
+# The shared equations
+# --------------------------------------------------------------------------------------------------
+
+
+@kernel
+def decay(elapsed, tau):
+    """Return ``exp(-elapsed/tau)``, the factor by which every trace of a population fades (Eq. 5)."""
+    return math.exp(-elapsed / tau)
+
+
+@kernel
+def fade(trace, factor):
+    """Return `trace` after its decay by `factor`; zero once it would become denormal."""
+    faded = trace * factor
+    return faded if abs(faded) > TINY else 0.0
+
+
+@kernel
+def quantize(phi, theta, drift):
+    """Return the signed count that a residual emits (Eq. 3, with threshold `theta` in [1/2, 1]).
+
+    A residual that stands on the threshold exactly fires only if `drift` carries it outward:
+    firing on both sides would answer every later zero-weight arrival with a spike.
+    """
+    size = abs(phi)
+    if size > theta:
+        return math.copysign(math.ceil(size - theta), phi)
+    if size == theta and phi * drift > 0.0:
+        return math.copysign(1.0, phi)
+    return 0.0
+
+
+@kernel
+def later(t, candidate):
+    """Return `candidate`, or the next representable time after `t` if it does not lie after `t`."""
+    return candidate if candidate > t else np.nextafter(t, np.inf)
+
+
+@kernel
+def crossing(t, phi, theta, drift):
+    """Return when a residual with slope `drift` (spikes/s) reaches the threshold it moves towards."""
+    if drift > 0.0:
+        return later(t, t + (theta - phi) / drift)
+    if drift < 0.0:
+        return later(t, t + (theta + phi) / -drift)
+    return np.inf
+
+
+@kernel
+def threshold_ahead(theta, drift):
+    """Return the residual at a scheduled crossing: the threshold itself, never re-evaluated.
+
+    Evaluating it again would fall short half the time and reschedule at the same float time.
+    """
+    return math.copysign(theta, drift)
+
+
+@kernel
+def toggle(t, clock, u, bias, tau, active):
+    """Return when ``z = bias + u*exp(-(t-clock)/tau)`` crosses zero, inf if it does not.
+
+    ``t* = clock + tau*ln(-u/bias)`` (design section 2); only a unit whose bias pulls towards the
+    other side of zero has such a moment ahead.
+    """
+    if (active and bias < 0.0) or (not active and bias > 0.0):
+        return later(t, clock + tau * math.log(-u / bias))
+    return np.inf
+
+
+@kernel
+def arrive(u, factor, arrived, bias, relu, active, step):
+    """Decode one delivery and encode its jump (Eq. 5, 4): return trace, active bit, jump of phi.
+
+    ``u <- u*factor + arrived``; the activation jumps from ``h(bias + u*factor)``, gated by the
+    stored active bit, to ``h(bias + u)``.
+    """
+    faded = fade(u, factor)
+    after = faded + arrived
+    z = bias + after
+    on = (not relu) or z > 0.0
+    before = bias + faded if active else 0.0
+    return after, on, ((z if on else 0.0) - before) / step
+
+
+@kernel
+def arrive_error(g, factor, arrived, gate, active, step):
+    """Decode one delivery of error spikes, gate it by h' (Eq. 12): return trace, jump of phi."""
+    faded = fade(g, factor)
+    after = faded + arrived
+    return after, ((after if active else 0.0) - (faded if gate else 0.0)) / step
+
+
+@kernel
+def sensor_period(x, tau, step):
+    """Return the seconds between spikes of a sensor that holds `x`: ``tau*step/|x|``."""
+    return tau * step / abs(x) if x != 0.0 else np.inf
+
+
+@kernel
+def sensor_residual(phi, next_time, t, period, theta, x):
+    """Return the residual at `t` of a sensor that holds `x` and will fire at `next_time`.
+
+    It is read off the schedule, so that ``next += period`` is the only rounding between readings;
+    a sensor that has no next time keeps `phi`.
+    """
+    if next_time == np.inf:
+        return phi
+    return math.copysign(1.0, x) * (theta - (next_time - t) / period)
+
+
+@kernel
+def sensor_next(t, phi, theta, period, x):
+    """Return when a sensor that holds `x` fires next, from its residual at `t`."""
+    if period == np.inf:
+        return np.inf
+    return later(t, t + (theta - math.copysign(1.0, x) * phi) * period)
+
+
+@kernel
+def trace_window(tau_pre, tau_post):
+    """Return ``c = tau_x*tau_e/(tau_x+tau_e)`` (s): the area under a pair of unit traces."""
+    return tau_pre * tau_post / (tau_pre + tau_post)
+
+
+@kernel
+def guarded_rate(rate, window, power, cap):
+    """Return ``min(lr, cap/(c*(N+eps)))``: the learning rate that keeps one jump of the input stable."""
+    return min(rate, cap / (window * (max(power, 0.0) + GUARD_EPSILON)))
+
+
+# --------------------------------------------------------------------------------------------------
+# The compiled engine's data
+# --------------------------------------------------------------------------------------------------
+
+
+class Net(NamedTuple):
+    """What does not change during a run. P populations, Q projections, N neurons in all."""
+
+    kind: np.ndarray  # (P,) SENSOR, LAYER or OUTPUT
+    first: np.ndarray  # (P+1,) offset of a population's neurons
+    tau: np.ndarray  # (P,) s
+    step: np.ndarray  # (P,)
+    theta: np.ndarray  # (P,)
+    relu: np.ndarray  # (P,) bool
+    biased: np.ndarray  # (P,) bool: any bias is non-zero
+    has_error: np.ndarray  # (P,) bool: encodes an error
+    error_tau: np.ndarray  # (P,) s
+    error_step: np.ndarray  # (P,)
+    order: np.ndarray  # layers and outputs, topological
+    in_first: np.ndarray  # (P+1,) into in_list: projections that arrive, creation order
+    in_list: np.ndarray
+    back_first: np.ndarray  # (P+1,) into back_list: projections that bring errors back
+    back_list: np.ndarray
+    source: np.ndarray  # (Q,)
+    target: np.ndarray  # (Q,)
+    weight_first: np.ndarray  # (Q+1,) offset of a projection's row-major weights
+    pre_first: np.ndarray  # (Q+1,) offset of its presynaptic traces
+    post_first: np.ndarray  # (Q+1,) offset of its postsynaptic traces
+    plastic: np.ndarray  # (Q,) bool
+    rate: np.ndarray  # (Q,) learning rate per second
+    cap: np.ndarray  # (Q,) guard, inf for none
+    bias: np.ndarray  # (N,)
+    start: np.ndarray  # (1,) t0, s
+
+
+class State(NamedTuple):
+    """Everything that a run changes, except weights. Copying these arrays is a checkpoint."""
+
+    x: np.ndarray  # (N,) held reading of a sensor neuron
+    period: np.ndarray  # (N,) s between its spikes
+    u: np.ndarray  # (N,) input trace, as of `clock`
+    clock: np.ndarray  # (P,) s
+    active: np.ndarray  # (N,) bool
+    phi: np.ndarray  # (N,) residual, as of `anchor`
+    anchor: np.ndarray  # (N,) s
+    cross: np.ndarray  # (N,) s, next own spike
+    turn: np.ndarray  # (N,) s, next on/off
+    due: np.ndarray  # (P,) s, the earliest of a layer's cross and turn
+    g: np.ndarray  # (N,) error trace, as of `error_clock`
+    error_clock: np.ndarray  # (P,) s
+    y: np.ndarray  # (N,) held target
+    gate: np.ndarray  # (N,) bool: layer: active as the error coder saw it; output: target on
+    error_phi: np.ndarray  # (N,)
+    error_anchor: np.ndarray  # (N,) s
+    error_cross: np.ndarray  # (N,) s
+    error_due: np.ndarray  # (P,) s
+    pre: np.ndarray  # presynaptic traces of all plastic projections, as of `trace_clock`
+    post: np.ndarray  # postsynaptic ones
+    power: np.ndarray  # (Q,) sum of squares of the presynaptic traces
+    trace_clock: np.ndarray  # (Q,) s
+    written: np.ndarray  # (N,) values written by the world
+    written_time: np.ndarray  # (P,) s, when they take effect; inf: none
+    heap: np.ndarray  # sensor neurons, a binary heap on `cross`
+    place: np.ndarray  # (N,) a neuron's place in the heap
+    now: np.ndarray  # (1,) s, the last instant that was run
+    flags: np.ndarray  # [started, learning, diverged population]
+
+
+class Feed(NamedTuple):
+    """One block of samples a population, filled by Python when it runs dry."""
+
+    capacity: np.ndarray  # (P,) samples; 0: no feed
+    count: np.ndarray  # (P,) samples in the block
+    cursor: np.ndarray  # (P,) next sample of the block
+    more: np.ndarray  # (P,) bool: the recording goes on after the block
+    time_first: np.ndarray  # (P,) offset into time
+    value_first: np.ndarray  # (P,) offset into value
+    time: np.ndarray
+    value: np.ndarray
+
+
+class Scratch(NamedTuple):
+    """Room for one instant; nothing in it outlives the instant."""
+
+    arrived: np.ndarray  # (N,) summed input of the delivery
+    spike: np.ndarray  # (N,) neurons that fired, per population at its offset
+    count: np.ndarray  # (N,) their signed counts
+    spikes: np.ndarray  # (P,) how many fired
+    error_spike: np.ndarray
+    error_count: np.ndarray
+    error_spikes: np.ndarray
+    delivered: np.ndarray  # (P,) bool
+    turned: np.ndarray  # (P,) bool: an active bit changed
+    read: np.ndarray  # (P,) where a sample of this instant lies: -2 none, -1 written, else offset
+    due: np.ndarray  # sensor neurons that fire now
+
+
+class Buffer(NamedTuple):
+    """Spikes on their way to the recorder."""
+
+    time: np.ndarray
+    population: np.ndarray
+    neuron: np.ndarray
+    count: np.ndarray
+    used: np.ndarray  # (1,)
+
+
+class Counters(NamedTuple):
+    """What the cost report is made from."""
+
+    population: np.ndarray  # (P, POPULATION_COUNTERS)
+    projection: np.ndarray  # (Q, PROJECTION_COUNTERS)
+    network: np.ndarray  # (NETWORK_COUNTERS,)
+
+
+# --------------------------------------------------------------------------------------------------
+# A binary heap on the sensors' next firing times
+# --------------------------------------------------------------------------------------------------
+
+
+@kernel
+def heap_fix(heap, place, key, neuron):
+    """Move `neuron` to its place after its key changed (writes heap and place). O(log n)."""
+    k = place[neuron]
+    value = key[neuron]
+    while k > 0:
+        parent = (k - 1) >> 1
+        other = heap[parent]
+        if key[other] <= value:
+            break
+        heap[k] = other
+        place[other] = k
+        k = parent
+    size = heap.shape[0]
+    while True:
+        child = 2 * k + 1
+        if child >= size:
+            break
+        if child + 1 < size and key[heap[child + 1]] < key[heap[child]]:
+            child += 1
+        other = heap[child]
+        if key[other] >= value:
+            break
+        heap[k] = other
+        place[other] = k
+        k = child
+    heap[k] = neuron
+    place[neuron] = k
+
+
+@kernel
+def heap_due(heap, key, t, found):
+    """Write the neurons whose key is `t` into `found`, ascending; return how many."""
+    size = heap.shape[0]
+    if size == 0 or key[heap[0]] != t:
+        return 0
+    # The due ones are a subtree at the root: walk it breadth first, keeping places in `found`.
+    found[0] = 0
+    n = 1
+    k = 0
+    while k < n:
+        child = 2 * found[k] + 1
+        for c in range(child, min(child + 2, size)):
+            if key[heap[c]] == t:
+                found[n] = c
+                n += 1
+        k += 1
+    for k in range(n):
+        found[k] = heap[found[k]]
+    for k in range(1, n):  # insertion sort: nearly always one or two
+        value = found[k]
+        m = k
+        while m > 0 and found[m - 1] > value:
+            found[m] = found[m - 1]
+            m -= 1
+        found[m] = value
+    return n
+
+
+# --------------------------------------------------------------------------------------------------
+# The stages of an instant
+# --------------------------------------------------------------------------------------------------
+
+
+@kernel
+def emit(t, code, first, j, s, spike, count, spikes, p, buffer):
+    """Note that neuron `j` fired `s` (writes the spike list and the recorder's buffer)."""
+    n = spikes[p]
+    spike[first + n] = j
+    count[first + n] = s
+    spikes[p] = n + 1
+    k = buffer.used[0]
+    buffer.time[k] = t
+    buffer.population[k] = code
+    buffer.neuron[k] = j
+    buffer.count[k] = np.int32(s)
+    buffer.used[0] = k + 1
+
+
+@kernel
+def sensors_stage(t, net, state, feed, scratch, buffer):
+    """Take the readings of this instant and fire the sensors that are due; return a bad population."""
+    found = heap_due(state.heap, state.cross, t, scratch.due)
+    k = 0
+    for p in range(net.kind.shape[0]):
+        if net.kind[p] != SENSOR:
+            continue
+        first = net.first[p]
+        last = net.first[p + 1]
+        source = scratch.read[p]
+        if source == -2:
+            # No reading: a due neuron has the residual +-theta, fires once and keeps its period.
+            while k < found and scratch.due[k] < last:
+                i = scratch.due[k]
+                k += 1
+                s = math.copysign(1.0, state.x[i])
+                state.phi[i] = threshold_ahead(net.theta[p], s) - s
+                state.cross[i] = later(t, t + state.period[i])
+                heap_fix(state.heap, state.place, state.cross, i)
+                emit(t, p, first, i - first, s, scratch.spike, scratch.count, scratch.spikes, p, buffer)
+            continue
+        theta = net.theta[p]
+        for i in range(first, last):
+            if k < found and scratch.due[k] == i:
+                k += 1
+            x = state.x[i]
+            new = state.written[i] if source == -1 else feed.value[source + i - first]
+            fires = state.cross[i] == t
+            if new == x and not fires:
+                continue  # a reading that changes nothing costs nothing
+            if fires:
+                phi = threshold_ahead(theta, x)
+            else:
+                phi = sensor_residual(state.phi[i], state.cross[i], t, state.period[i], theta, x)
+            if new != x:
+                phi += (new - x) / net.step[p]
+                if not abs(phi) <= MAX_COUNT:
+                    return p
+            s = quantize(phi, theta, new)
+            if new != x:
+                state.x[i] = new
+                state.period[i] = sensor_period(new, net.tau[p], net.step[p])
+                state.cross[i] = sensor_next(t, phi - s, theta, state.period[i], new)
+            else:
+                state.cross[i] = later(t, t + state.period[i])
+            state.phi[i] = phi - s
+            heap_fix(state.heap, state.place, state.cross, i)
+            if s != 0.0:
+                emit(t, p, first, i - first, s, scratch.spike, scratch.count, scratch.spikes, p, buffer)
+    return -1
+
+
+@kernel
+def add_rows(q, net, weights, step, spike, count, spikes, arrived):
+    """Add the rows of the neurons that fired to `arrived` (Eq. 7, 8), neurons ascending."""
+    n = arrived.shape[0]
+    base = net.weight_first[q]
+    first = net.first[net.source[q]]
+    for k in range(spikes):
+        start = base + spike[first + k] * n
+        row = weights[start : start + n]
+        scale = step * count[first + k]
+        for j in range(n):
+            arrived[j] += scale * row[j]
+
+
+@kernel
+def add_columns(q, net, weights, step, spike, count, spikes, arrived):
+    """Add the columns of the error spikes to `arrived` (Eq. 12), row by row, errors ascending."""
+    n = net.first[net.target[q] + 1] - net.first[net.target[q]]
+    base = net.weight_first[q]
+    first = net.first[net.target[q]]
+    for i in range(arrived.shape[0]):
+        row = weights[base + i * n : base + (i + 1) * n]
+        total = arrived[i]
+        for k in range(spikes):
+            total += (step * count[first + k]) * row[spike[first + k]]
+        arrived[i] = total
+
+
+@kernel
+def arrive_all(u, phi, active, arrived, bias, relu, factor, step, theta):
+    """Run `arrive` on a population without drift (writes u, phi, active).
+
+    Returns how many residuals left the threshold or are not finite, and how many bits turned.
+    """
+    leaving = 0
+    turned = 0
+    for j in range(u.shape[0]):
+        after, on, jump = arrive(u[j], factor, arrived[j], bias[j], relu, active[j], step)
+        new = phi[j] + jump
+        u[j] = after
+        phi[j] = new
+        turned += on != active[j]
+        active[j] = on
+        leaving += (not abs(new) <= theta) or (not abs(after) < 1e300)
+    return leaving, turned
+
+
+@kernel
+def forward_stage(t, first_instant, p, net, state, weights, scratch, counters, buffer):
+    """Deliver to layer or output `p`, or run its own events; return False if it diverged."""
+    a = net.first[p]
+    b = net.first[p + 1]
+    delivered = first_instant
+    for k in range(net.in_first[p], net.in_first[p + 1]):
+        if scratch.spikes[net.source[net.in_list[k]]] > 0:
+            delivered = True
+    if not delivered and state.due[p] != t:
+        return True
+    tau = net.tau[p]
+    theta = net.theta[p]
+    step = net.step[p]
+    arrived = scratch.arrived[a:b]
+    factor = decay(t - state.clock[p], tau)
+    if delivered:
+        scratch.delivered[p] = True
+        arrived[:] = 0.0
+        for k in range(net.in_first[p], net.in_first[p + 1]):
+            q = net.in_list[k]
+            src = net.source[q]
+            n = scratch.spikes[src]
+            if n > 0:
+                add_rows(q, net, weights, net.step[src], scratch.spike, scratch.count, n, arrived)
+                counters.projection[q, FORWARD_EVENTS] += n
+                quanta = 0.0
+                for m in range(n):
+                    quanta += abs(scratch.count[net.first[src] + m])
+                counters.projection[q, FORWARD_QUANTA] += np.int64(quanta)
+        state.clock[p] = t
+    if net.kind[p] == OUTPUT:
+        for j in range(a, b):  # an output is read, not sent on: it has no encoder
+            state.u[j] = fade(state.u[j], factor) + scratch.arrived[j]
+            if not abs(state.u[j]) < 1e300:
+                return False
+        return True
+    if not net.biased[p]:
+        leaving, turned = arrive_all(
+            state.u[a:b],
+            state.phi[a:b],
+            state.active[a:b],
+            arrived,
+            net.bias[a:b],
+            net.relu[p],
+            factor,
+            step,
+            theta,
+        )
+        scratch.turned[p] = turned > 0
+        if leaving > 0:
+            for j in range(a, b):
+                phi = state.phi[j]
+                if not abs(phi) <= theta:
+                    if not abs(phi) <= MAX_COUNT:
+                        return False
+                    s = quantize(phi, theta, 0.0)
+                    state.phi[j] = phi - s
+                    emit(t, p, a, j - a, s, scratch.spike, scratch.count, scratch.spikes, p, buffer)
+                elif not abs(state.u[j]) < 1e300:
+                    return False
+        return True
+    due = np.inf
+    for j in range(a, b):
+        fires = state.cross[j] == t
+        if delivered or fires or state.turn[j] == t:
+            bias = net.bias[j]
+            active = state.active[j]
+            drift = bias / (tau * step) if active else 0.0
+            if fires:
+                phi = threshold_ahead(theta, drift)
+            else:
+                phi = state.phi[j] + drift * (t - state.anchor[j])
+            on = active
+            if delivered:
+                after, on, jump = arrive(
+                    state.u[j], factor, scratch.arrived[j], bias, net.relu[p], active, step
+                )
+                state.u[j] = after
+                phi += jump
+                if not abs(after) < 1e300:
+                    return False
+            elif state.turn[j] == t:
+                on = not active
+            if not abs(phi) <= MAX_COUNT:
+                return False
+            drift = bias / (tau * step) if on else 0.0
+            s = quantize(phi, theta, drift)
+            state.phi[j] = phi - s
+            state.anchor[j] = t
+            state.cross[j] = crossing(t, phi - s, theta, drift)
+            if delivered:
+                state.turn[j] = (
+                    toggle(t, t, state.u[j], bias, tau, on) if net.relu[p] else np.inf
+                )
+            elif state.turn[j] == t:
+                state.turn[j] = np.inf
+            if on != active:
+                state.active[j] = on
+                scratch.turned[p] = True
+            if s != 0.0:
+                emit(t, p, a, j - a, s, scratch.spike, scratch.count, scratch.spikes, p, buffer)
+        due = min(due, state.cross[j], state.turn[j])
+    state.due[p] = due
+    return True
+
+
+@kernel
+def loss_stage(t, p, net, state, feed, scratch, buffer):
+    """Encode the squared error ``e = bias + u - y`` of output `p`; return False if it diverged."""
+    taught = scratch.read[p] != -2
+    delivered = scratch.delivered[p]
+    if not (taught or delivered or state.error_due[p] == t):
+        return True
+    a = net.first[p]
+    b = net.first[p + 1]
+    step = net.error_step[p]
+    theta = net.theta[p]
+    scale = net.error_tau[p] * step
+    factor = decay(t - state.clock[p], net.tau[p])
+    due = np.inf
+    for j in range(a, b):
+        fires = state.error_cross[j] == t
+        if taught or delivered or fires:
+            bias = net.bias[j]
+            on = state.gate[j]
+            drift = (bias - state.y[j]) / scale if on else 0.0
+            if fires:
+                phi = threshold_ahead(theta, drift)
+            else:
+                phi = state.error_phi[j] + drift * (t - state.error_anchor[j])
+            if delivered and on:
+                phi += scratch.arrived[j] / step
+            if taught:
+                source = scratch.read[p]
+                y = state.written[j] if source == -1 else feed.value[source + j - a]
+                z = bias + fade(state.u[j], factor)
+                before = z - state.y[j] if on else 0.0
+                on = not math.isnan(y)
+                state.gate[j] = on
+                state.y[j] = y if on else 0.0
+                phi += ((z - y if on else 0.0) - before) / step
+                drift = (bias - y) / scale if on else 0.0
+            if not abs(phi) <= MAX_COUNT:
+                return False
+            s = quantize(phi, theta, drift)
+            state.error_phi[j] = phi - s
+            state.error_anchor[j] = t
+            state.error_cross[j] = crossing(t, phi - s, theta, drift)
+            if s != 0.0:
+                emit(
+                    t,
+                    net.kind.shape[0] + p,
+                    a,
+                    j - a,
+                    s,
+                    scratch.error_spike,
+                    scratch.error_count,
+                    scratch.error_spikes,
+                    p,
+                    buffer,
+                )
+        due = min(due, state.error_cross[j])
+    state.error_due[p] = due
+    return True
+
+
+@kernel
+def backward_stage(t, p, net, state, weights, scratch, counters, buffer):
+    """Decode, gate and encode the error of layer `p` (Eq. 12); return False if it diverged."""
+    delivered = False
+    for k in range(net.back_first[p], net.back_first[p + 1]):
+        if scratch.error_spikes[net.target[net.back_list[k]]] > 0:
+            delivered = True
+    if not (delivered or scratch.turned[p]):
+        return True
+    a = net.first[p]
+    b = net.first[p + 1]
+    step = net.error_step[p]
+    theta = net.theta[p]
+    factor = decay(t - state.error_clock[p], net.error_tau[p])
+    if delivered:
+        arrived = scratch.arrived[a:b]
+        arrived[:] = 0.0
+        for k in range(net.back_first[p], net.back_first[p + 1]):
+            q = net.back_list[k]
+            dst = net.target[q]
+            n = scratch.error_spikes[dst]
+            if n > 0:
+                add_columns(
+                    q,
+                    net,
+                    weights,
+                    net.error_step[dst],
+                    scratch.error_spike,
+                    scratch.error_count,
+                    n,
+                    arrived,
+                )
+                counters.projection[q, BACKWARD_EVENTS] += n
+                quanta = 0.0
+                for m in range(n):
+                    quanta += abs(scratch.error_count[net.first[dst] + m])
+                counters.projection[q, BACKWARD_QUANTA] += np.int64(quanta)
+        state.error_clock[p] = t
+    for j in range(a, b):
+        gate = state.gate[j]
+        active = state.active[j]
+        if delivered:
+            after, jump = arrive_error(
+                state.g[j], factor, scratch.arrived[j], gate, active, step
+            )
+            state.g[j] = after
+        elif gate != active:
+            unused, jump = arrive_error(state.g[j], factor, 0.0, gate, active, step)
+        else:
+            continue
+        state.gate[j] = active
+        phi = state.error_phi[j] + jump
+        if not abs(phi) <= theta:
+            if not abs(phi) <= MAX_COUNT:
+                return False
+            s = quantize(phi, theta, 0.0)
+            phi -= s
+            emit(
+                t,
+                net.kind.shape[0] + p,
+                a,
+                j - a,
+                s,
+                scratch.error_spike,
+                scratch.error_count,
+                scratch.error_spikes,
+                p,
+                buffer,
+            )
+        state.error_phi[j] = phi
+    return True
+
+
+@kernel
+def fade_all(trace, factor):
+    """Fade every element of `trace` in place."""
+    for k in range(trace.shape[0]):
+        trace[k] = fade(trace[k], factor)
+
+
+@kernel
+def plasticity_stage(t, q, net, state, weights, scratch, counters):
+    """Apply the STDP rule of Eq. 20 (corrected) to projection `q` (writes weights and traces)."""
+    src = net.source[q]
+    dst = net.target[q]
+    n_x = scratch.spikes[src]
+    n_e = scratch.error_spikes[dst]
+    if n_x == 0 and n_e == 0:
+        return
+    first_x = net.first[src]
+    first_e = net.first[dst]
+    pre = state.pre[net.pre_first[q] : net.pre_first[q + 1]]
+    post = state.post[net.post_first[q] : net.post_first[q + 1]]
+    n_out = post.shape[0]
+    elapsed = t - state.trace_clock[q]
+    factor = decay(elapsed, net.tau[src])
+    fade_all(pre, factor)
+    fade_all(post, decay(elapsed, net.error_tau[dst]))
+    state.trace_clock[q] = t
+    power = fade(fade(state.power[q], factor), factor)
+    quanta = 0.0
+    for k in range(n_x):
+        x = net.step[src] * scratch.count[first_x + k]
+        power += x * (2.0 * pre[scratch.spike[first_x + k]] + x)
+        quanta += abs(scratch.count[first_x + k])
+    state.power[q] = power
+    counters.projection[q, ROW_EVENTS] += n_x
+    counters.projection[q, ROW_QUANTA] += np.int64(quanta)
+    quanta = 0.0
+    for k in range(n_e):
+        post[scratch.error_spike[first_e + k]] += (
+            net.error_step[dst] * scratch.error_count[first_e + k]
+        )
+        quanta += abs(scratch.error_count[first_e + k])
+    counters.projection[q, COLUMN_EVENTS] += n_e
+    counters.projection[q, COLUMN_QUANTA] += np.int64(quanta)
+    window = trace_window(net.tau[src], net.error_tau[dst])
+    rate = guarded_rate(net.rate[q], window, power, net.cap[q])
+    counters.projection[q, PASSES] += 1
+    counters.projection[q, GUARDED] += rate < net.rate[q]
+    gain = -(rate * window)
+    base = net.weight_first[q]
+    for k in range(n_x):
+        start = base + scratch.spike[first_x + k] * n_out
+        row = weights[start : start + n_out]
+        scale = gain * (net.step[src] * scratch.count[first_x + k])
+        for j in range(n_out):
+            row[j] += scale * post[j]
+    if n_e > 0:
+        for i in range(pre.shape[0]):
+            if pre[i] != 0.0:
+                scale = gain * pre[i]
+                row = weights[base + i * n_out : base + (i + 1) * n_out]
+                for k in range(n_e):
+                    row[scratch.error_spike[first_e + k]] += scale * (
+                        net.error_step[dst] * scratch.error_count[first_e + k]
+                    )
+    for k in range(n_x):
+        pre[scratch.spike[first_x + k]] += net.step[src] * scratch.count[first_x + k]
+
+
+@kernel
+def nonzero(p, net, state):
+    """Return how many neurons of `p` a network that skips zeros would have to process."""
+    n = 0
+    for j in range(net.first[p], net.first[p + 1]):
+        if net.kind[p] == SENSOR:
+            n += state.x[j] != 0.0
+        elif net.kind[p] == LAYER and net.relu[p]:
+            n += state.active[j]
+        else:
+            n += 1
+    return n
+
+
+@kernel
+def count_dense(net, state, counters, reading, teaching):
+    """Count what the same network without spikes, skipping zeros, would do at this sample."""
+    counters.network[READINGS] += reading
+    counters.network[TEACHINGS] += teaching
+    for q in range(net.source.shape[0]):
+        pre = nonzero(net.source[q], net, state)
+        if reading:
+            n_out = net.first[net.target[q] + 1] - net.first[net.target[q]]
+            counters.projection[q, SKIP_FORWARD] += pre * n_out
+        if teaching and net.has_error[net.target[q]]:
+            post = nonzero(net.target[q], net, state)
+            if net.has_error[net.source[q]]:
+                counters.projection[q, SKIP_BACKWARD] += pre * post
+            if net.plastic[q]:
+                counters.projection[q, SKIP_UPDATE] += pre * post
+
+
+@kernel
+def collect_samples(t, net, state, feed, scratch):
+    """Find each population's sample of this instant; return whether a sensor, a teacher has one.
+
+    A value that the world wrote wins over a recorded one, as the last of two writes.
+    """
+    reading = False
+    teaching = False
+    for p in range(net.kind.shape[0]):
+        scratch.read[p] = -2
+        while feed.cursor[p] < feed.count[p] and feed.time[feed.time_first[p] + feed.cursor[p]] == t:
+            size = net.first[p + 1] - net.first[p]
+            scratch.read[p] = feed.value_first[p] + feed.cursor[p] * size
+            feed.cursor[p] += 1
+        if state.written_time[p] == t:
+            scratch.read[p] = -1
+            state.written_time[p] = np.inf
+        if scratch.read[p] != -2:
+            reading = reading or net.kind[p] == SENSOR
+            teaching = teaching or net.kind[p] == OUTPUT
+    return reading, teaching
+
+
+@kernel
+def instant(t, first_instant, net, state, weights, feed, scratch, counters, buffer):
+    """Run one instant: sensors, forward, loss, backward, plasticity. Returns a bad population or -1."""
+    scratch.spikes[:] = 0
+    scratch.error_spikes[:] = 0
+    scratch.delivered[:] = False
+    scratch.turned[:] = False
+    begin = buffer.used[0]
+    learning = state.flags[1] != 0
+    reading, teaching = collect_samples(t, net, state, feed, scratch)
+    bad = sensors_stage(t, net, state, feed, scratch, buffer)
+    if bad >= 0:
+        return bad
+    for k in range(net.order.shape[0]):
+        p = net.order[k]
+        if not forward_stage(t, first_instant, p, net, state, weights, scratch, counters, buffer):
+            return p
+    if learning:
+        for k in range(net.order.shape[0]):
+            p = net.order[k]
+            if net.kind[p] == OUTPUT and net.has_error[p]:
+                if not loss_stage(t, p, net, state, feed, scratch, buffer):
+                    return p
+        for k in range(net.order.shape[0] - 1, -1, -1):
+            p = net.order[k]
+            if net.kind[p] == LAYER and net.has_error[p]:
+                if not backward_stage(t, p, net, state, weights, scratch, counters, buffer):
+                    return p
+        for q in range(net.source.shape[0]):
+            if net.plastic[q]:
+                plasticity_stage(t, q, net, state, weights, scratch, counters)
+    if reading or teaching:
+        count_dense(net, state, counters, reading, teaching and learning)
+    counters.network[INSTANTS] += 1
+    n_populations = net.kind.shape[0]
+    for k in range(begin, buffer.used[0]):
+        code = buffer.population[k]
+        quanta = abs(np.int64(buffer.count[k]))
+        if code < n_populations:
+            counters.population[code, EVENTS] += 1
+            counters.population[code, QUANTA] += quanta
+        else:
+            counters.population[code - n_populations, ERROR_EVENTS] += 1
+            counters.population[code - n_populations, ERROR_QUANTA] += quanta
+    return -1
+
+
+@kernel
+def next_instant(net, state, feed):
+    """Return the time of the next instant, inf if nothing is ahead."""
+    t = np.inf
+    if state.heap.shape[0] > 0:
+        t = state.cross[state.heap[0]]
+    for p in range(net.kind.shape[0]):
+        t = min(t, state.due[p], state.error_due[p], state.written_time[p])
+        if feed.cursor[p] < feed.count[p]:
+            t = min(t, feed.time[feed.time_first[p] + feed.cursor[p]])
+    return t
+
+
+@kernel
+def advance(until, inclusive, net, state, weights, feed, scratch, counters, buffer):
+    """Run all instants before `until` (up to and with it if `inclusive`): the main loop.
+
+    Returns DONE; BUFFER_FULL when the recorder must take the spikes; NEEDS_SAMPLES when a feed has
+    run dry; DIVERGED with the population in ``state.flags[2]``. Each leaves the engine between two
+    instants, so that it is called again to go on.
+    """
+    room = buffer.time.shape[0] - 2 * net.first[-1]
+    while True:
+        for p in range(net.kind.shape[0]):
+            if feed.more[p] and feed.cursor[p] == feed.count[p]:
+                return NEEDS_SAMPLES
+        first_instant = state.flags[0] == 0
+        t = net.start[0] if first_instant else next_instant(net, state, feed)
+        if t > until or (t == until and not inclusive):
+            return DONE
+        if buffer.used[0] > room:
+            return BUFFER_FULL
+        state.flags[0] = 1
+        state.now[0] = t
+        bad = instant(t, first_instant, net, state, weights, feed, scratch, counters, buffer)
+        if bad >= 0:
+            state.flags[2] = bad
+            return DIVERGED

@@ -1,0 +1,141 @@
+"""What both engines are built from: a network's order of execution, checked, and its weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eventnet.errors import ConfigError
+from eventnet.network import Network, Population, Projection
+from eventnet.plasticity import STDP
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A network ready to run.
+
+    Attributes
+    ----------
+    populations, projections
+        In creation order.
+    order : tuple of int
+        Layers and outputs in topological order, ties by creation.
+    incoming : tuple of tuple of int
+        Per population, the projections that arrive, in creation order.
+    returning : tuple of tuple of int
+        Per population, the projections that bring errors back to it.
+    has_error : tuple of bool
+        Per population, whether it encodes an error.
+    plastic : tuple of bool
+        Per projection, whether it learns.
+    weights : list of ndarray
+        Initial weights, drawn where the network gives none.
+    rule : STDP or None
+    t0 : float
+        Start, s.
+    """
+
+    populations: tuple[Population, ...]
+    projections: tuple[Projection, ...]
+    order: tuple[int, ...]
+    incoming: tuple[tuple[int, ...], ...]
+    returning: tuple[tuple[int, ...], ...]
+    has_error: tuple[bool, ...]
+    plastic: tuple[bool, ...]
+    weights: list[NDArray[np.float64]]
+    rule: STDP | None
+    t0: float
+
+
+def make_plan(
+    network: Network, rule: STDP | None, generator: np.random.Generator, t0: float = 0.0
+) -> Plan:
+    """Check `network`, order it and draw its weights.
+
+    Raises
+    ------
+    ConfigError
+        If there is nothing to run, or if a population that must send errors has no error_step, or
+        if a plastic projection leads to no output.
+    """
+    import networkx as nx
+
+    populations = tuple(network.populations)
+    projections = tuple(network.projections)
+    if not populations:
+        raise ConfigError("the network has no populations: add a sensor, a layer or an output")
+    order = tuple(
+        population.index
+        for name in nx.lexicographical_topological_sort(
+            network.graph, key=lambda n: network.graph.nodes[n]["population"].index
+        )
+        if (population := network.graph.nodes[name]["population"]).kind != "sensor"
+    )
+    incoming = tuple(
+        tuple(q.index for q in projections if q.target is p) for p in populations
+    )
+    has_error = _error_coders(populations, projections, order, incoming, rule)
+    return Plan(
+        populations=populations,
+        projections=projections,
+        order=order,
+        incoming=incoming,
+        returning=tuple(
+            tuple(q.index for q in projections if q.source is p and has_error[q.target.index])
+            if has_error[p.index]
+            else ()
+            for p in populations
+        ),
+        has_error=has_error,
+        plastic=tuple(q.plastic and has_error[q.target.index] for q in projections),
+        weights=[_initial_weights(q, generator) for q in projections],
+        rule=rule,
+        t0=float(t0),
+    )
+
+
+def _initial_weights(q: Projection, generator: np.random.Generator) -> NDArray[np.float64]:
+    if q.weights is not None:
+        return q.weights.copy()
+    return generator.standard_normal(q.shape) * np.sqrt(2.0 / sum(q.shape))
+
+
+def _error_coders(
+    populations: tuple[Population, ...],
+    projections: tuple[Projection, ...],
+    order: tuple[int, ...],
+    incoming: tuple[tuple[int, ...], ...],
+    rule: STDP | None,
+) -> tuple[bool, ...]:
+    """Find who must encode an error: who learns, or lies between an output and one who learns."""
+    if rule is None:
+        return (False,) * len(populations)
+    wants = [False] * len(populations)  # a plastic projection leads into it, directly or before
+    for k in order:
+        wants[k] = any(
+            projections[q].plastic or wants[projections[q].source.index] for q in incoming[k]
+        )
+    reaches = [p.kind == "output" for p in populations]  # errors can come back to it
+    for k in reversed(order):
+        reaches[k] = reaches[k] or any(
+            q.source.index == k and reaches[q.target.index] for q in projections
+        )
+    for q in projections:
+        if q.plastic and not reaches[q.target.index]:
+            raise ConfigError(
+                f"{q.name}: plastic, but {q.target.name} leads to no output whose error could teach "
+                "it; connect it on or give plastic=False"
+            )
+    has_error = tuple(w and r for w, r in zip(wants, reaches, strict=True))
+    for p in populations:
+        if has_error[p.index] and p.error_step is None:
+            raise ConfigError(f"error_step is missing on {p.name}: it takes part in learning")
+    return has_error
+
+
+def describe(rule: STDP | None) -> dict[str, Any] | None:
+    """Return a rule as plain data."""
+    return None if rule is None else {"rule": "stdp", "lr": rule.lr, "cap": rule.cap}

@@ -1,0 +1,150 @@
+"""Recorded and periodic signals: what a sensor reads or a teacher says, with its timestamps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from eventnet.errors import DataError
+from eventnet.network import positive
+
+Floats = NDArray[np.float64]
+
+
+class Source(Protocol):
+    """A finite series of samples that an engine takes in blocks."""
+
+    width: int
+
+    def __len__(self) -> int: ...
+
+    def block(self, start: int, stop: int) -> tuple[Floats, Floats]:
+        """Return the times (n,) in s and the values (n, width) of samples start to stop - 1."""
+        ...
+
+
+def _table(values: ArrayLike) -> NDArray[np.generic]:
+    table = np.asarray(values)
+    if table.ndim == 1:
+        table = table[:, None]
+    if table.ndim > 2:
+        table = table.reshape(table.shape[0], -1)
+    if table.ndim == 0 or not (np.issubdtype(table.dtype, np.number) or table.dtype == bool):
+        raise DataError(f"values of type {table.dtype} and shape {table.shape}: must be (n, width)")
+    return table
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """Samples with their own timestamps, however irregular; each is held until the next.
+
+    Parameters
+    ----------
+    times : array_like, shape (n,)
+        Seconds, not decreasing. Of samples at the same time the last wins.
+    values : array_like, shape (n,) or (n, width) or (n, ...)
+        Trailing axes are flattened.
+
+    Raises
+    ------
+    DataError
+        For lengths that differ, times that go back or are not finite.
+
+    Examples
+    --------
+    >>> Recording([0.0, 0.1, 0.25], [[1, 2], [3, 4], [5, 6]]).width
+    2
+    """
+
+    times: ArrayLike
+    values: ArrayLike
+    width: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        times = np.array(self.times, dtype=np.float64)
+        values = _table(self.values)
+        if times.ndim != 1 or len(times) != len(values):
+            raise DataError(
+                f"{len(values)} values for times of shape {times.shape}: there must be one time each"
+            )
+        bad = np.flatnonzero(~np.isfinite(times))
+        if len(bad):
+            raise DataError(f"time {times[bad[0]]} at sample {bad[0]}: must be finite")
+        back = np.flatnonzero(np.diff(times) < 0)
+        if len(back):
+            k = int(back[0])
+            raise DataError(
+                f"time goes back from {times[k]:.9g} s to {times[k + 1]:.9g} s at sample {k + 1}: "
+                "sort the recording or split it"
+            )
+        object.__setattr__(self, "times", times)
+        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "width", values.shape[1])
+
+    def __len__(self) -> int:
+        return len(np.asarray(self.times))
+
+    def block(self, start: int, stop: int) -> tuple[Floats, Floats]:
+        """Return times (n,) and values (n, width) of samples `start` to `stop` - 1."""
+        values = np.asarray(self.values)[start:stop]
+        return np.asarray(self.times)[start:stop], values.astype(np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class Periodic:
+    """Samples at a constant rate; sample k is taken at ``t0 + k/rate``.
+
+    The times are computed, never accumulated: clocks of 100 and 200 Hz then coincide whenever they
+    should.
+
+    Parameters
+    ----------
+    values : array_like, shape (n,) or (n, width) or (n, ...)
+        Trailing axes are flattened.
+    rate : float
+        Samples per second.
+    t0 : float
+        Time of the first sample, s.
+
+    Examples
+    --------
+    >>> Periodic([0, 1, 2], rate=30).block(1, 3)[0].tolist()
+    [0.03333333333333333, 0.06666666666666667]
+    """
+
+    values: ArrayLike
+    rate: float
+    t0: float = 0.0
+    width: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        positive(self.rate, "rate", "a periodic source", " Hz")
+        if not np.isfinite(self.t0):
+            raise DataError(f"t0={self.t0} s: must be finite")
+        values = _table(self.values)
+        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "width", values.shape[1])
+
+    def __len__(self) -> int:
+        return len(np.asarray(self.values))
+
+    def block(self, start: int, stop: int) -> tuple[Floats, Floats]:
+        """Return times (n,) and values (n, width) of samples `start` to `stop` - 1."""
+        values = np.asarray(self.values)[start:stop]
+        times = self.t0 + np.arange(start, start + len(values)) / self.rate
+        return times, values.astype(np.float64)
+
+
+def with_hold(source: Source, hold: float) -> Recording:
+    """Return `source` as targets that hold for `hold` seconds each, then give way to none (NaN)."""
+    positive(hold, "hold", "a teacher", " s")
+    times, values = source.block(0, len(source))
+    ends = times + hold
+    keep = np.append(ends[:-1] < times[1:], True) if len(times) else np.zeros(0, dtype=bool)
+    all_times = np.concatenate([times, ends[keep]])
+    gaps = np.full((int(keep.sum()), source.width), np.nan)
+    order = np.argsort(all_times, kind="stable")
+    return Recording(all_times[order], np.concatenate([values, gaps])[order])
