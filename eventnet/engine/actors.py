@@ -1,0 +1,716 @@
+"""The reference engine: one Python object a neuron, its pending events in one queue.
+
+Read it from the bottom: `ActorsEngine.advance` is the main loop, `ActorsEngine._instant` the order
+of things within one instant. Above it stand the populations, which know what a delivery touches,
+and the neurons, which know their equations (imported from `kernels`, so that both engines share
+them). It is slow and plain, it is what the compiled engine is held to, and it is the place to try a
+new neuron or a new learning rule.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eventnet.engine import kernels as eq
+from eventnet.engine.plan import Plan
+from eventnet.engine.queue import EventQueue
+from eventnet.errors import Diverged
+from eventnet.network import Population, Projection
+from eventnet.plasticity import STDP
+from eventnet.sources import Source
+
+Spikes = list[tuple[int, float]]
+"""The neurons of one population that fire in one instant, ascending, with their signed counts."""
+
+What = Literal["cross", "turn", "error"]
+Key = tuple[int, What, int]
+"""Population, what happens, neuron."""
+
+Floats = NDArray[np.float64]
+
+
+class OutOfRange(Exception):
+    """A residual or a trace has left its range; the engine turns it into `Diverged`."""
+
+
+def fire(phi: float, theta: float, drift: float) -> tuple[float, float]:
+    """Quantize a residual (Eq. 3): return what is left of it and the count that is sent."""
+    if not abs(phi) <= eq.MAX_COUNT:
+        raise OutOfRange
+    count = eq.quantize(phi, theta, drift)
+    return phi - count, count
+
+
+# --------------------------------------------------------------------------------------------------
+# Neurons
+# --------------------------------------------------------------------------------------------------
+
+
+class SensorNeuron:
+    """Holds a reading x and fires every ``tau*step/|x|`` seconds, with the sign of x."""
+
+    def __init__(self, population: Population) -> None:
+        self.tau, self.step, self.theta = population.tau, population.step, population.threshold
+        self.x = 0.0
+        self.period = math.inf
+        self.phi = 0.0
+        self.next = math.inf
+
+    def beat(self, t: float) -> float:
+        """Fire because the schedule says so; the residual at that moment is the threshold."""
+        count = math.copysign(1.0, self.x)
+        self.phi = eq.threshold_ahead(self.theta, count) - count
+        self.next = eq.later(t, t + self.period)
+        return count
+
+    def read(self, t: float, x: float) -> float:
+        """Take a new reading: encode its jump, fire if it passes the threshold, reschedule."""
+        if self.next == t:
+            phi = eq.threshold_ahead(self.theta, self.x)
+        else:
+            phi = eq.sensor_residual(self.phi, self.next, t, self.period, self.theta, self.x)
+        self.phi, count = fire(phi + (x - self.x) / self.step, self.theta, x)
+        self.x = x
+        self.period = eq.sensor_period(x, self.tau, self.step)
+        self.next = eq.sensor_next(t, self.phi, self.theta, self.period, x)
+        return count
+
+
+class LayerNeuron:
+    """A leaky decoder, an activation, an encoder and a quantizer."""
+
+    def __init__(self, population: Population, bias: float, t0: float) -> None:
+        self.tau, self.step, self.theta = population.tau, population.step, population.threshold
+        self.relu = population.activation == "relu"
+        self.bias = bias
+        self.u = 0.0
+        self.active = not self.relu or bias > 0.0
+        self.phi = 0.0
+        self.anchor = t0
+        self.cross = math.inf
+        self.turn = math.inf
+
+    @property
+    def drift(self) -> float:
+        """Slope of the residual between events, spikes/s: ``h'(z)*bias/(tau*step)``."""
+        return self.bias / (self.tau * self.step) if self.active else 0.0
+
+    def residual(self, t: float) -> float:
+        """Return phi at `t`: the threshold if a crossing was scheduled for now."""
+        if self.cross == t:
+            return eq.threshold_ahead(self.theta, self.drift)
+        return self.phi + self.drift * (t - self.anchor)
+
+    def deliver(self, t: float, factor: float, arrived: float) -> float:
+        """Decode what arrived, encode the jump of the activation, fire."""
+        phi = self.residual(t)
+        self.u, self.active, jump = eq.arrive(
+            self.u, factor, arrived, self.bias, self.relu, self.active, self.step
+        )
+        if not abs(self.u) < 1e300:
+            raise OutOfRange
+        count = self._quantize(t, phi + jump)
+        ahead = eq.toggle(t, t, self.u, self.bias, self.tau, self.active) if self.relu else math.inf
+        self.turn = ahead
+        return count
+
+    def act(self, t: float) -> float:
+        """Run the neuron's own event: a crossing, its going on or off, or both."""
+        phi = self.residual(t)
+        if self.turn == t:
+            self.active = not self.active
+            self.turn = math.inf
+        return self._quantize(t, phi)
+
+    def _quantize(self, t: float, phi: float) -> float:
+        self.phi, count = fire(phi, self.theta, self.drift)
+        self.anchor = t
+        self.cross = eq.crossing(t, self.phi, self.theta, self.drift)
+        return count
+
+
+class OutputNeuron:
+    """A leaky decoder that is read out; it sends nothing on."""
+
+    def __init__(self, bias: float) -> None:
+        self.bias = bias
+        self.u = 0.0
+
+    def deliver(self, factor: float, arrived: float) -> None:
+        """Decode what arrived."""
+        self.u = eq.fade(self.u, factor) + arrived
+        if not abs(self.u) < 1e300:
+            raise OutOfRange
+
+
+class LossNeuron:
+    """Encodes the squared error ``e = bias + u - y`` of one output against its held target."""
+
+    def __init__(self, population: Population, bias: float, t0: float) -> None:
+        assert population.error_step is not None
+        self.tau, self.step, self.theta = (
+            population.error_tau,
+            population.error_step,
+            population.threshold,
+        )
+        self.bias = bias
+        self.t0 = t0
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the target and the error."""
+        self.y = 0.0
+        self.on = False
+        self.phi = 0.0
+        self.anchor = self.t0
+        self.cross = math.inf
+
+    @property
+    def drift(self) -> float:
+        """Slope of the residual between events, spikes/s: the part of e that does not decay."""
+        return (self.bias - self.y) / (self.tau * self.step) if self.on else 0.0
+
+    def encode(self, t: float, arrived: float | None, u: float, y: float | None) -> float:
+        """Encode what arrived (None: nothing) and the target given now (None: none)."""
+        if self.cross == t:
+            phi = eq.threshold_ahead(self.theta, self.drift)
+        else:
+            phi = self.phi + self.drift * (t - self.anchor)
+        if arrived is not None and self.on:
+            phi += arrived / self.step
+        if y is not None:
+            z = self.bias + u
+            before = z - self.y if self.on else 0.0
+            self.on = not math.isnan(y)
+            self.y = y if self.on else 0.0
+            phi += ((z - self.y if self.on else 0.0) - before) / self.step
+        self.phi, count = fire(phi, self.theta, self.drift)
+        self.anchor = t
+        self.cross = eq.crossing(t, self.phi, self.theta, self.drift)
+        return count
+
+
+class ErrorNeuron:
+    """Decodes the error that comes back to a layer's neuron, gates it by h', encodes it (Eq. 12)."""
+
+    def __init__(self, population: Population) -> None:
+        assert population.error_step is not None
+        self.step, self.theta = population.error_step, population.threshold
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the error."""
+        self.g = 0.0
+        self.gate = False
+        self.phi = 0.0
+
+    def deliver(self, factor: float, arrived: float, active: bool) -> float:
+        """Take error spikes, perhaps together with a turn of the forward neuron."""
+        self.g, jump = eq.arrive_error(self.g, factor, arrived, self.gate, active, self.step)
+        return self._encode(jump, active)
+
+    def turn(self, factor: float, active: bool) -> float:
+        """Follow the forward neuron on or off; the trace keeps its clock."""
+        _, jump = eq.arrive_error(self.g, factor, 0.0, self.gate, active, self.step)
+        return self._encode(jump, active)
+
+    def _encode(self, jump: float, active: bool) -> float:
+        self.gate = active
+        self.phi, count = fire(self.phi + jump, self.theta, 0.0)
+        return count
+
+
+# --------------------------------------------------------------------------------------------------
+# Synapses
+# --------------------------------------------------------------------------------------------------
+
+
+class Synapses:
+    """One projection: its weights, its plasticity traces and their clock."""
+
+    def __init__(
+        self, projection: Projection, weights: Floats, rule: STDP | None, plastic: bool, t0: float
+    ) -> None:
+        self.projection = projection
+        self.source, self.target = projection.source, projection.target
+        self.weights = weights
+        self.rule = rule if plastic else None
+        self.clock = t0
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the traces."""
+        traced = self.rule is not None
+        self.pre = [0.0] * (self.source.size if traced else 0)
+        self.post = [0.0] * (self.target.size if traced else 0)
+        self.power = 0.0
+
+    def forward(self, spikes: Spikes, arrived: list[float]) -> None:
+        """Add the rows of the neurons that fired (Eq. 7, 8)."""
+        for i, count in spikes:
+            scale = self.source.step * count
+            row = self.weights[i].tolist()
+            for j, weight in enumerate(row):
+                arrived[j] += scale * weight
+
+    def backward(self, spikes: Spikes, arrived: list[float]) -> None:
+        """Add the columns of the error spikes (Eq. 12)."""
+        assert self.target.error_step is not None
+        for j, count in spikes:
+            scale = self.target.error_step * count
+            column = self.weights[:, j].tolist()
+            for i, weight in enumerate(column):
+                arrived[i] += scale * weight
+
+    def learn(self, t: float, spikes: Spikes, errors: Spikes) -> bool:
+        """Apply the STDP rule to what arrived; return whether the guard held the rate back."""
+        assert self.rule is not None
+        assert self.target.error_step is not None
+        elapsed = t - self.clock
+        self.clock = t
+        factor = eq.decay(elapsed, self.source.tau)
+        error_factor = eq.decay(elapsed, self.target.error_tau)
+        self.pre = [eq.fade(trace, factor) for trace in self.pre]
+        self.post = [eq.fade(trace, error_factor) for trace in self.post]
+        self.power = eq.fade(eq.fade(self.power, factor), factor)
+        for i, count in spikes:
+            x = self.source.step * count
+            self.power += x * (2.0 * self.pre[i] + x)
+        for j, count in errors:
+            self.post[j] += self.target.error_step * count
+
+        window = eq.trace_window(self.source.tau, self.target.error_tau)
+        cap = math.inf if self.rule.cap is None else self.rule.cap
+        rate = eq.guarded_rate(self.rule.lr, window, self.power, cap)
+        gain = -(rate * window)
+        for i, count in spikes:
+            scale = gain * (self.source.step * count)
+            for j, trace in enumerate(self.post):
+                self.weights[i, j] += scale * trace
+        for i, trace in enumerate(self.pre):
+            if trace != 0.0:
+                for j, count in errors:
+                    self.weights[i, j] += (gain * trace) * (self.target.error_step * count)
+        for i, count in spikes:
+            self.pre[i] += self.source.step * count
+        return rate < self.rule.lr
+
+
+# --------------------------------------------------------------------------------------------------
+# The engine
+# --------------------------------------------------------------------------------------------------
+
+
+class ActorsEngine:
+    """Runs a plan neuron by neuron. Same interface and same spikes as `CompiledEngine`.
+
+    Parameters
+    ----------
+    plan : Plan
+    sink : callable
+        Takes batches of spikes (time s, population code, neuron, count); codes at and above the
+        number of populations are error spikes.
+    """
+
+    name = "actors"
+
+    def __init__(self, plan: Plan, sink: Any) -> None:
+        self.plan = plan
+        self._sink = sink
+        self.now = -math.inf
+        self._started = False
+        self._learning = plan.rule is not None
+        self._queue: EventQueue[Key] = EventQueue()
+        t0 = plan.t0
+        self._sensors: dict[int, list[SensorNeuron]] = {}
+        self._layers: dict[int, list[LayerNeuron]] = {}
+        self._outputs: dict[int, list[OutputNeuron]] = {}
+        self._losses: dict[int, list[LossNeuron]] = {}
+        self._errors: dict[int, list[ErrorNeuron]] = {}
+        for p in plan.populations:
+            k = p.index
+            biases = p.bias.tolist()
+            if p.kind == "sensor":
+                self._sensors[k] = [SensorNeuron(p) for _ in range(p.size)]
+            elif p.kind == "layer":
+                self._layers[k] = [LayerNeuron(p, b, t0) for b in biases]
+                if plan.has_error[k]:
+                    self._errors[k] = [ErrorNeuron(p) for _ in range(p.size)]
+            else:
+                self._outputs[k] = [OutputNeuron(b) for b in biases]
+                if plan.has_error[k]:
+                    self._losses[k] = [LossNeuron(p, b, t0) for b in biases]
+        self._clock = [t0] * len(plan.populations)
+        self._error_clock = [t0] * len(plan.populations)
+        self._synapses = [
+            Synapses(q, plan.weights[q.index].copy(), plan.rule, plan.plastic[q.index], t0)
+            for q in plan.projections
+        ]
+        self._sources: dict[int, Source] = {}
+        self._cursor: dict[int, int] = {}
+        self._written: dict[int, tuple[float, list[float]]] = {}
+        n = len(plan.populations)
+        self.counters = eq.Counters(
+            population=np.zeros((n, eq.POPULATION_COUNTERS), dtype=np.int64),
+            projection=np.zeros((len(plan.projections), eq.PROJECTION_COUNTERS), dtype=np.int64),
+            network=np.zeros(eq.NETWORK_COUNTERS, dtype=np.int64),
+        )
+
+    # -- the world's side --------------------------------------------------------------------------
+
+    def feed(self, population: int, source: Source) -> None:
+        """Take all samples of `source` for a sensor or, as targets, for an output."""
+        self._sources[population] = source
+        self._cursor[population] = 0
+
+    def write(self, population: int, values: Floats, time: float) -> None:
+        """Let a reading or a target take effect at `time`, or just after the last instant."""
+        self._written[population] = (eq.later(self.now, time), np.asarray(values).tolist())
+
+    def read(self, population: int, time: float) -> Floats:
+        """Return the decoded signal at `time`, shape (size,): a reading, ``h(z)``, or an output's z."""
+        p = self.plan.populations[population]
+        if p.kind == "sensor":
+            return np.array([neuron.x for neuron in self._sensors[population]])
+        factor = eq.decay(max(time - self._clock[population], 0.0), p.tau)
+        neurons: Sequence[LayerNeuron | OutputNeuron] = (
+            self._layers[population] if p.kind == "layer" else self._outputs[population]
+        )
+        z = np.array([neuron.bias + neuron.u * factor for neuron in neurons])
+        return np.maximum(z, 0.0) if p.activation == "relu" else z
+
+    def weights(self, projection: int) -> Floats:
+        """Return the weights of a projection, shape (n_in, n_out): a view, not a copy."""
+        return self._synapses[projection].weights
+
+    @property
+    def learning(self) -> bool:
+        """Whether errors are formed and weights change."""
+        return self._learning
+
+    @learning.setter
+    def learning(self, on: bool) -> None:
+        self._learning = on
+        for coder in self._error_coders():
+            coder.clear()
+        for synapses in self._synapses:
+            synapses.clear()
+        for key, _ in self._queue.items():
+            if key[1] == "error":
+                self._queue.cancel(key)
+
+    def _error_coders(self) -> Iterable[LossNeuron | ErrorNeuron]:
+        for losses in self._losses.values():
+            yield from losses
+        for errors in self._errors.values():
+            yield from errors
+
+    # -- the main loop -----------------------------------------------------------------------------
+
+    def advance(self, until: float, inclusive: bool = False) -> None:
+        """Run all instants before `until`, and at it if `inclusive`; spikes go to the sink."""
+        while True:
+            t = self._next_instant()
+            if t > until or (t == until and not inclusive):
+                return
+            self.now = t
+            self._instant(t)
+
+    def _next_instant(self) -> float:
+        if not self._started:
+            return self.plan.t0
+        times = [self._queue.next_time()]
+        times += [self._sample_time(p) for p in self._sources]
+        times += [time for time, _ in self._written.values()]
+        return min(times)
+
+    def _instant(self, t: float) -> None:
+        """Run one instant: sensors, forward, loss, backward, plasticity."""
+        plan = self.plan
+        own: dict[tuple[int, What], set[int]] = {}
+        for p, what, i in self._queue.pop(t):
+            own.setdefault((p, what), set()).add(i)
+        samples = self._samples(t)
+        first_instant, self._started = not self._started, True
+        spikes: dict[int, Spikes] = {}
+        errors: dict[int, Spikes] = {}
+        arrived: dict[int, list[float]] = {}
+        turned: set[int] = set()
+        where = -1
+        try:
+            for p in self._sensors:
+                where = p
+                spikes[p] = self._run_sensor(t, p, samples.get(p), own.get((p, "cross"), set()))
+            for p in plan.order:
+                where = p
+                sources = [q for q in plan.incoming[p] if spikes.get(self._source(q))]
+                if sources or first_instant:
+                    arrived[p] = self._sum_forward(p, sources, spikes)
+                mine = own.get((p, "cross"), set()) | own.get((p, "turn"), set())
+                if p in self._layers:
+                    before = [neuron.active for neuron in self._layers[p]]
+                    spikes[p] = self._run_layer(t, p, arrived.get(p), mine)
+                    if before != [neuron.active for neuron in self._layers[p]]:
+                        turned.add(p)
+                elif p in arrived:
+                    self._run_output(t, p, arrived[p])
+            if self._learning:
+                for p in (k for k in plan.order if k in self._losses):
+                    where = p
+                    mine = own.get((p, "error"), set())
+                    errors[p] = self._run_loss(t, p, arrived.get(p), samples.get(p), mine)
+                for p in (k for k in reversed(plan.order) if k in self._errors):
+                    where = p
+                    returning = [q for q in plan.returning[p] if errors.get(self._target(q))]
+                    if returning or p in turned:
+                        errors[p] = self._run_backward(t, p, returning, errors)
+                for q, synapses in enumerate(self._synapses):
+                    came = spikes.get(self._source(q), []), errors.get(self._target(q), [])
+                    if synapses.rule is not None and any(came):
+                        guarded = synapses.learn(t, *came)
+                        self._count(q, eq.ROW_EVENTS, came[0])
+                        self._count(q, eq.COLUMN_EVENTS, came[1])
+                        self.counters.projection[q, eq.PASSES] += 1
+                        self.counters.projection[q, eq.GUARDED] += guarded
+        except OutOfRange:
+            raise Diverged(t, plan.populations[where].name) from None
+        self._count_dense(samples)
+        self._report(t, spikes, errors)
+
+    # -- stages ------------------------------------------------------------------------------------
+
+    def _run_sensor(self, t: float, p: int, reading: list[float] | None, due: set[int]) -> Spikes:
+        """A reading touches the neurons whose value it changes; a due neuron fires by itself."""
+        spikes: Spikes = []
+        for i, neuron in enumerate(self._sensors[p]):
+            if reading is not None and reading[i] != neuron.x:
+                count = neuron.read(t, reading[i])
+            elif i in due:
+                count = neuron.beat(t)
+            else:
+                continue
+            self._queue.schedule((p, "cross", i), neuron.next)
+            if count:
+                spikes.append((i, count))
+        return spikes
+
+    def _run_layer(self, t: float, p: int, arrived: list[float] | None, mine: set[int]) -> Spikes:
+        """A delivery touches every neuron; otherwise only those with an event of their own run."""
+        spikes: Spikes = []
+        factor = eq.decay(t - self._clock[p], self.plan.populations[p].tau)
+        for j, neuron in enumerate(self._layers[p]):
+            if arrived is not None:
+                count = neuron.deliver(t, factor, arrived[j])
+            elif j in mine:
+                count = neuron.act(t)
+            else:
+                continue
+            self._queue.schedule((p, "cross", j), neuron.cross)
+            self._queue.schedule((p, "turn", j), neuron.turn)
+            if count:
+                spikes.append((j, count))
+        if arrived is not None:
+            self._clock[p] = t
+        return spikes
+
+    def _run_output(self, t: float, p: int, arrived: list[float]) -> None:
+        factor = eq.decay(t - self._clock[p], self.plan.populations[p].tau)
+        for neuron, amount in zip(self._outputs[p], arrived, strict=True):
+            neuron.deliver(factor, amount)
+        self._clock[p] = t
+
+    def _run_loss(
+        self,
+        t: float,
+        p: int,
+        arrived: list[float] | None,
+        target: list[float] | None,
+        due: set[int],
+    ) -> Spikes:
+        """A delivery and a target touch every neuron; otherwise only those that are due run."""
+        spikes: Spikes = []
+        factor = eq.decay(t - self._clock[p], self.plan.populations[p].tau)
+        for j, neuron in enumerate(self._losses[p]):
+            if arrived is None and target is None and j not in due:
+                continue
+            count = neuron.encode(
+                t,
+                None if arrived is None else arrived[j],
+                eq.fade(self._outputs[p][j].u, factor),
+                None if target is None else target[j],
+            )
+            self._queue.schedule((p, "error", j), neuron.cross)
+            if count:
+                spikes.append((j, count))
+        return spikes
+
+    def _run_backward(
+        self, t: float, p: int, returning: list[int], errors: dict[int, Spikes]
+    ) -> Spikes:
+        """Error spikes touch every neuron; a turn of the forward neuron touches its own error."""
+        spikes: Spikes = []
+        factor = eq.decay(t - self._error_clock[p], self.plan.populations[p].error_tau)
+        arrived = [0.0] * self.plan.populations[p].size
+        for q in returning:
+            self._synapses[q].backward(errors[self._target(q)], arrived)
+            self._count(q, eq.BACKWARD_EVENTS, errors[self._target(q)])
+        for j, neuron in enumerate(self._errors[p]):
+            active = self._layers[p][j].active
+            if returning:
+                count = neuron.deliver(factor, arrived[j], active)
+            elif neuron.gate != active:
+                count = neuron.turn(factor, active)
+            else:
+                continue
+            if count:
+                spikes.append((j, count))
+        if returning:
+            self._error_clock[p] = t
+        return spikes
+
+    def _sum_forward(self, p: int, sources: list[int], spikes: dict[int, Spikes]) -> list[float]:
+        arrived = [0.0] * self.plan.populations[p].size
+        for q in sources:
+            self._synapses[q].forward(spikes[self._source(q)], arrived)
+            self._count(q, eq.FORWARD_EVENTS, spikes[self._source(q)])
+        return arrived
+
+    def _source(self, q: int) -> int:
+        return self.plan.projections[q].source.index
+
+    def _target(self, q: int) -> int:
+        return self.plan.projections[q].target.index
+
+    # -- samples -----------------------------------------------------------------------------------
+
+    def _sample_time(self, p: int) -> float:
+        source, k = self._sources[p], self._cursor[p]
+        return float(source.block(k, k + 1)[0][0]) if k < len(source) else math.inf
+
+    def _samples(self, t: float) -> dict[int, list[float]]:
+        """Return the readings and targets of this instant; a written one wins over a recorded."""
+        samples: dict[int, list[float]] = {}
+        for p in self._sources:
+            while self._sample_time(p) == t:
+                k = self._cursor[p]
+                samples[p] = self._sources[p].block(k, k + 1)[1][0].tolist()
+                self._cursor[p] = k + 1
+        for p, (time, values) in list(self._written.items()):
+            if time == t:
+                samples[p] = values
+                del self._written[p]
+        return samples
+
+    # -- counting and recording --------------------------------------------------------------------
+
+    def _count(self, q: int, events_column: int, spikes: Spikes) -> None:
+        """Add spikes to a pair of counters: events, and quanta in the column after it."""
+        self.counters.projection[q, events_column] += len(spikes)
+        self.counters.projection[q, events_column + 1] += sum(int(abs(s)) for _, s in spikes)
+
+    def _nonzero(self, p: Population) -> int:
+        """How many neurons a network that skips zeros would have to process."""
+        if p.kind == "sensor":
+            return sum(neuron.x != 0.0 for neuron in self._sensors[p.index])
+        if p.kind == "layer" and p.activation == "relu":
+            return sum(neuron.active for neuron in self._layers[p.index])
+        return p.size
+
+    def _count_dense(self, samples: dict[int, list[float]]) -> None:
+        """Count what the same network without spikes, skipping zeros, would do at these samples."""
+        kinds = {self.plan.populations[p].kind for p in samples}
+        reading = "sensor" in kinds
+        teaching = "output" in kinds and self._learning
+        has_error = self.plan.has_error
+        for q in self.plan.projections if reading or teaching else ():
+            row = self.counters.projection[q.index]
+            pre = self._nonzero(q.source)
+            if reading:
+                row[eq.SKIP_FORWARD] += pre * q.target.size
+            if teaching and has_error[q.target.index]:
+                post = self._nonzero(q.target)
+                if has_error[q.source.index]:
+                    row[eq.SKIP_BACKWARD] += pre * post
+                if self.plan.plastic[q.index]:
+                    row[eq.SKIP_UPDATE] += pre * post
+        self.counters.network[eq.READINGS] += reading
+        self.counters.network[eq.TEACHINGS] += teaching
+        self.counters.network[eq.INSTANTS] += 1
+
+    def _report(self, t: float, spikes: dict[int, Spikes], errors: dict[int, Spikes]) -> None:
+        n = len(self.plan.populations)
+        rows = []
+        for offset, columns, fired in (
+            (0, (eq.EVENTS, eq.QUANTA), spikes),
+            (n, (eq.ERROR_EVENTS, eq.ERROR_QUANTA), errors),
+        ):
+            for p, members in fired.items():
+                rows += [(offset + p, i, int(count)) for i, count in members]
+                self.counters.population[p, columns[0]] += len(members)
+                self.counters.population[p, columns[1]] += sum(int(abs(s)) for _, s in members)
+        if rows:
+            table = np.array(rows, dtype=np.int64)
+            self._sink(
+                np.full(len(rows), t),
+                table[:, 0].astype(np.int32),
+                table[:, 1].astype(np.uint32),
+                table[:, 2].astype(np.int32),
+            )
+
+    # -- saving ------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Return a copy of everything that a run changes, as plain data and arrays."""
+        groups = (self._sensors, self._layers, self._outputs, self._losses, self._errors)
+        return {
+            "now": self.now,
+            "started": self._started,
+            "learning": self._learning,
+            "clock": list(self._clock),
+            "error_clock": list(self._error_clock),
+            "neurons": [
+                {p: [dict(vars(neuron)) for neuron in members] for p, members in group.items()}
+                for group in groups
+            ],
+            "synapses": [
+                {
+                    "weights": s.weights.copy(),
+                    "pre": list(s.pre),
+                    "post": list(s.post),
+                    "power": s.power,
+                    "clock": s.clock,
+                }
+                for s in self._synapses
+            ],
+            "queue": self._queue.items(),
+            "cursor": dict(self._cursor),
+            "written": dict(self._written),
+            "counters": {k: v.copy() for k, v in self.counters._asdict().items()},
+        }
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go back to a state that `state` returned, for the same plan and sources."""
+        self.now, self._started = saved["now"], saved["started"]
+        self._learning = saved["learning"]
+        self._clock, self._error_clock = list(saved["clock"]), list(saved["error_clock"])
+        groups = (self._sensors, self._layers, self._outputs, self._losses, self._errors)
+        for group, values in zip(groups, saved["neurons"], strict=True):
+            for p, members in group.items():
+                for neuron, fields in zip(members, values[p], strict=True):
+                    vars(neuron).update(fields)
+        for synapses, fields in zip(self._synapses, saved["synapses"], strict=True):
+            synapses.weights[...] = fields["weights"]
+            synapses.pre, synapses.post = list(fields["pre"]), list(fields["post"])
+            synapses.power, synapses.clock = fields["power"], fields["clock"]
+        self._queue = EventQueue()
+        for key, time in saved["queue"]:
+            self._queue.schedule(key, time)
+        self._cursor = dict(saved["cursor"])
+        self._written = dict(saved["written"])
+        for k, v in saved["counters"].items():
+            getattr(self.counters, k)[...] = v

@@ -1,0 +1,416 @@
+"""A simulation: a network on an engine, fed and taught by a world, recorded as a run."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import time as wall
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from eventnet.cost import Cost, cost_between, snapshot
+from eventnet.engine import make_engine
+from eventnet.engine.plan import describe, make_plan
+from eventnet.errors import ConfigError, DataError, RunFolderError
+from eventnet.network import Network, Population, Projection, positive
+from eventnet.plasticity import STDP
+from eventnet.sources import Source, with_hold
+from eventnet.world import LearningSwitch, Probe, Sampled, Sampler, World, check_values
+
+if TYPE_CHECKING:
+    from eventnet.raster import MemoryRaster, Raster, RasterWriter
+
+Floats = NDArray[np.float64]
+
+CHECK_ROWS = 65536
+"""Samples whose values are checked at a time when a source is fed."""
+
+PROGRESS_SLICES = 200
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a probe read: times (n,) in s and values (n, size)."""
+
+    times: Floats
+    values: Floats
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one call of `Simulation.run` did.
+
+    Attributes
+    ----------
+    start, until : float
+        Simulated time covered, s.
+    wall_s : float
+        Wall time, s.
+    raster : Raster
+        Every spike; error spikes are the population ``NAME.error``.
+    cost : Cost
+    folder : Path or None
+        Where it was recorded.
+    """
+
+    start: float
+    until: float
+    wall_s: float
+    raster: Raster
+    cost: Cost
+    folder: Path | None
+    _probes: dict[str, Trace] = field(repr=False)
+
+    def output(self, population: str) -> Trace:
+        """Return what the probe on `population` read during this run."""
+        if population not in self._probes:
+            raise ConfigError(
+                f"no probe on {population!r}: call Simulation.probe({population!r}, ...) before run"
+            )
+        return self._probes[population]
+
+
+class Simulation:
+    """Runs a network.
+
+    Parameters
+    ----------
+    network : Network
+        Further changes to it do not reach the simulation.
+    plasticity : STDP, optional
+        None: weights stay as they are and no errors are formed.
+    engine : {"compiled", "actors"}
+        The fast one, or the readable reference; both give the same spikes.
+    seed : int
+        For the weights that the network leaves to be drawn.
+    t0 : float
+        Start, s.
+
+    Examples
+    --------
+    >>> net = Network(tau=0.1)
+    >>> angle = net.sensor("angle", 1, step=0.1)
+    >>> hidden = net.layer("hidden", 8, step=0.1, error_step=0.05)
+    >>> torque = net.output("torque", 1, error_step=0.05)
+    >>> _ = net.connect(angle, hidden), net.connect(hidden, torque)
+    >>> sim = Simulation(net, plasticity=STDP(lr=0.5), engine="actors")
+    >>> from eventnet.sources import Periodic
+    >>> signal = np.sin(np.arange(200) / 10)
+    >>> sim.feed("angle", Periodic(signal, rate=100))
+    >>> sim.teach("torque", Periodic(-signal, rate=20))
+    >>> sim.probe("torque", rate=10)
+    >>> run = sim.run(until=2.0)
+    >>> run.output("torque").values.shape
+    (21, 1)
+    >>> len(run.raster) == run.cost.events > 100
+    True
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        plasticity: STDP | None = None,
+        engine: str = "compiled",
+        seed: int = 0,
+        t0: float = 0.0,
+    ) -> None:
+        if not math.isfinite(t0):
+            raise ConfigError(f"t0={t0} s: must be finite")
+        self.network = network
+        self.seed = seed
+        self.plan = make_plan(network, plasticity, np.random.default_rng(seed), t0)
+        self._engine = make_engine(engine, self.plan, self._take)
+        self.world = World(self._engine, t0)
+        self._probes: dict[str, Probe] = {}
+        self._fed: set[str] = set()
+        self._recorder: RasterWriter | MemoryRaster | None = None
+
+    # -- wiring the world --------------------------------------------------------------------------
+
+    def feed(self, sensor: Population | str, source: Source | Sampled) -> None:
+        """Let `source` drive a sensor: each reading is held until the next.
+
+        Parameters
+        ----------
+        sensor : Population or str
+        source : Recording, Periodic or Sampled
+            Recordings go to the engine in blocks; a `Sampled` function is called at its own rate.
+
+        Raises
+        ------
+        ConfigError
+            If it is no sensor, or has a source already.
+        DataError
+            If widths differ, values are not finite, or the source begins before the simulation.
+        """
+        population = self._get(sensor, "sensor", "feed")
+        self._attach(population, source)
+
+    def teach(
+        self, output: Population | str, source: Source | Sampled, *, hold: float | None = None
+    ) -> None:
+        """Let `source` give an output its targets.
+
+        Parameters
+        ----------
+        output : Population or str
+        source : Recording, Periodic or Sampled
+            A NaN means "no target": the error of that component becomes 0.
+        hold : float, optional
+            Seconds for which a target holds, if no other comes first; default: until the next.
+        """
+        population = self._get(output, "output", "teach")
+        if hold is not None:
+            if isinstance(source, Sampled):
+                raise ConfigError(f"hold={hold} s: give it with recorded targets, not with Sampled")
+            source = with_hold(source, hold)
+        self._attach(population, source)
+
+    def probe(
+        self,
+        population: Population | str,
+        *,
+        rate: float | None = None,
+        times: ArrayLike | None = None,
+        t0: float | None = None,
+        stop: float = math.inf,
+    ) -> None:
+        """Read a population's decoded signal at a rate or at given times.
+
+        Parameters
+        ----------
+        population : Population or str
+            Of a sensor the held reading is read, of a layer ``h(z)``, of an output z.
+        rate : float
+            Readings per second, at ``t0 + k/rate``.
+        times : array_like, shape (n,)
+            Instead of a rate: seconds, increasing.
+        t0, stop : float
+            First and last time for a rate; default: from now on, without end.
+        """
+        found = self.network.population(population)
+        if (rate is None) == (times is None):
+            raise ConfigError(f"probe on {found.name}: give either a rate or times")
+        if found.name in self._probes:
+            raise ConfigError(f"probe on {found.name}: there is one already")
+        if times is not None:
+            stamps = np.asarray(times, dtype=np.float64).reshape(-1)
+            if not np.isfinite(stamps).all() or (np.diff(stamps) <= 0).any():
+                raise ConfigError(f"probe on {found.name}: times must be finite and increase")
+            probe = Probe(found, stamps)
+        else:
+            assert rate is not None
+            positive(rate, "rate", f"probe on {found.name}", " Hz")
+            begin = self.now if t0 is None else float(t0)
+            probe = Probe.periodic(found, rate, begin, stop)
+        self._not_past(probe.next_time(), f"probe on {found.name}")
+        self._probes[found.name] = probe
+        self.world.add(probe)
+
+    def switch_learning(self, on: bool, at: float) -> None:
+        """Turn learning on or off at time `at` (s), before that instant runs.
+
+        Off: targets are forgotten, no errors are formed and no weight changes, as at the start.
+        On again: the backward half of the network begins afresh with the next target.
+        """
+        self._not_past(at, "switch_learning")
+        self.world.add(LearningSwitch(at, on))
+
+    # -- running -----------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> float:
+        """Simulated time reached, s."""
+        return max(self.world.settled, self.plan.t0)
+
+    @property
+    def engine(self) -> str:
+        """Name of the engine."""
+        return self._engine.name
+
+    @property
+    def learning(self) -> bool:
+        """Whether errors are formed and weights change; can be set between runs."""
+        return self._engine.learning
+
+    @learning.setter
+    def learning(self, on: bool) -> None:
+        if on and self.plan.rule is None:
+            raise ConfigError("learning=True: the simulation was made without plasticity")
+        if on != self._engine.learning:
+            self._engine.learning = on
+
+    def weights(self, projection: Projection | str) -> Floats:
+        """Return a copy of a projection's present weights, shape (n_in, n_out)."""
+        return self._engine.weights(self.network.projection(projection).index).copy()
+
+    def run(
+        self,
+        until: float,
+        *,
+        record: Path | str | None = None,
+        progress: Callable[[float, int], None] | None = None,
+        config: dict[str, Any] | None = None,
+    ) -> Run:
+        """Simulate up to and with time `until`; call it again to go on.
+
+        Parameters
+        ----------
+        until : float
+            Simulated time, s.
+        record : Path or str, optional
+            A new folder for the raster, configuration and metrics. Without it the raster stays in
+            memory.
+        progress : callable, optional
+            Called now and then with the simulated time (s) and the spikes so far.
+        config : dict, optional
+            Written into the folder's ``config.json`` beside the network's description.
+
+        Raises
+        ------
+        Diverged
+            When a state leaves its range; what was recorded before stays readable.
+        RunFolderError
+            If the folder exists or cannot be written.
+        """
+        from eventnet.raster import MemoryRaster
+
+        if not (math.isfinite(until) and until >= self.now):
+            raise ConfigError(f"until={until} s: must be finite and at least {self.now} s")
+        names = [p.name for p in self.plan.populations]
+        names += [f"{name}.error" for name in names]
+        folder = None if record is None else Path(record)
+        if folder is None:
+            self._recorder = MemoryRaster(names)
+        else:
+            self._recorder = self._open_folder(folder, names, until, config)
+        recorder = self._recorder
+        start = self.now
+        before = snapshot(self._engine.counters)
+        seen = {name: len(probe.values) for name, probe in self._probes.items()}
+        begin = wall.perf_counter()
+        try:
+            self.world.run(
+                until,
+                slices=PROGRESS_SLICES if progress else 1,
+                report=(lambda t: progress(t, recorder.rows)) if progress else None,
+            )
+        finally:
+            recorder.close()
+            self._recorder = None
+        return Run(
+            start=start,
+            until=until,
+            wall_s=wall.perf_counter() - begin,
+            raster=recorder.raster(),
+            cost=cost_between(self.plan, before, snapshot(self._engine.counters)),
+            folder=folder,
+            _probes={
+                name: Trace(
+                    probe.times[seen[name] : len(probe.values)], probe.values[seen[name] :]
+                )
+                for name, probe in self._probes.items()
+            },
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Return all that a run changes: the engine's arrays and every process's position."""
+        return {"engine": self._engine.state(), "world": self.world.state()}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go back to a state of this simulation or of one that was built alike."""
+        self._engine.restore(saved["engine"])
+        self.world.restore(saved["world"])
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _take(
+        self,
+        times: Floats,
+        codes: NDArray[np.int32],
+        neurons: NDArray[np.uint32],
+        counts: NDArray[np.int32],
+    ) -> None:
+        if self._recorder is not None:
+            self._recorder.append(times, codes, neurons, counts)
+
+    def _get(self, which: Population | str, kind: str, verb: str) -> Population:
+        population = self.network.population(which)
+        if population.kind != kind:
+            raise ConfigError(f"{verb}({population.name!r}): it is a {population.kind}, not a {kind}")
+        if population.name in self._fed:
+            raise ConfigError(
+                f"{verb}({population.name!r}): it has a source already; join the recordings"
+            )
+        return population
+
+    def _attach(self, population: Population, source: Source | Sampled) -> None:
+        if isinstance(source, Sampled):
+            self._not_past(source.time_of(0), f"source of {population.name}")
+            self.world.add(Sampler(population, source))
+        else:
+            if source.width != population.size:
+                raise DataError(
+                    f"samples of width {source.width} for {population.name}: its size is "
+                    f"{population.size}"
+                )
+            for k in range(0, len(source), CHECK_ROWS):
+                times, values = source.block(k, k + CHECK_ROWS)
+                if k == 0:
+                    self._not_past(float(times[0]), f"source of {population.name}")
+                check_values(population, values, "", k)
+            self._engine.feed(population.index, source)
+        self._fed.add(population.name)
+
+    def _not_past(self, time: float, what: str) -> None:
+        if time < self.plan.t0 or time <= self.world.settled:
+            raise DataError(
+                f"{what} begins at {time:.9g} s: the simulation stands at {self.now:.9g} s; shift "
+                "its times"
+            )
+
+    def _open_folder(
+        self, folder: Path, names: list[str], until: float, config: dict[str, Any] | None
+    ) -> RasterWriter:
+        from eventnet.raster import RasterWriter, written_aside
+
+        if folder.exists():
+            raise RunFolderError(f"{folder}: exists already; choose another folder or remove it")
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise RunFolderError(
+                f"{folder}: cannot be made ({error.strerror}); choose another place"
+            ) from error
+        described = {
+            "config": config or {},
+            "network": self.network.describe(),
+            "plasticity": describe(self.plan.rule),
+            "engine": self.engine,
+            "seed": self.seed,
+            "start": self.now,
+            "until": until,
+            "versions": versions(),
+        }
+        with written_aside(folder / "config.json") as path:
+            path.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+        return RasterWriter(folder, names)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for package in ("eventnet", "numpy", "numba", "simpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found

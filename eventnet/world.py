@@ -1,0 +1,342 @@
+"""The world around a network: SimPy processes that write readings and targets and read outputs.
+
+Time stands in stamps (a recording's own, or ``t0 + k/rate``), never in an accumulated ``env.now``.
+What happens at one stamp T has an order: writes (priority 1), the settle event, in which the engine
+runs the instant T once (priority 2), probes and plants (priority 3). A write at T after that takes
+effect at the next representable time.
+
+A process keeps its position in fields, so that `state` and `restore` can save it; the SimPy
+generator around it only waits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator
+from heapq import heappush
+from typing import Any, Protocol
+
+import numpy as np
+import simpy
+from numpy.typing import ArrayLike, NDArray
+
+from eventnet.engine import Engine
+from eventnet.errors import ConfigError, DataError
+from eventnet.network import Population, positive
+
+Floats = NDArray[np.float64]
+
+WRITE, SETTLE, READ = 1, 2, 3
+"""SimPy priorities of the three things that happen at one stamp."""
+
+
+class Clock(simpy.Environment):
+    """A SimPy environment on which events can be put at an absolute time."""
+
+    def at(self, time: float, priority: int = WRITE) -> simpy.Event:
+        """Return an event that happens at `time` exactly, which ``now + (time - now)`` may miss."""
+        event = simpy.Event(self)
+        event._ok = True
+        event._value = None
+        heappush(self._queue, (time, priority, next(self._eid), event))  # type: ignore[arg-type]
+        return event
+
+
+class Process(Protocol):
+    """Something with a clock of its own."""
+
+    priority: int
+
+    def next_time(self) -> float:
+        """Return the stamp at which it acts next; inf when it is done."""
+        ...
+
+    def act(self, world: World, time: float) -> None:
+        """Act at `time` and move on to the next stamp."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Return its position as plain data."""
+        ...
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go back to a position that `state` returned."""
+        ...
+
+
+class Sampled:
+    """A signal computed when it is needed: sample k is ``function(t)`` at ``t = t0 + k/rate``.
+
+    Parameters
+    ----------
+    function : callable
+        Takes the time in s, returns a reading (or a target) of the population's size.
+    rate : float
+        Samples per second.
+    t0 : float
+        Time of the first sample, s.
+    stop : float
+        No sample is taken after this time, s.
+
+    Examples
+    --------
+    >>> import math
+    >>> tone = Sampled(lambda t: [math.sin(t)], rate=100.0)
+    >>> tone.time_of(3)
+    0.03
+    """
+
+    def __init__(
+        self,
+        function: Callable[[float], ArrayLike],
+        rate: float,
+        t0: float = 0.0,
+        stop: float = math.inf,
+    ) -> None:
+        self.function = function
+        self.rate = positive(rate, "rate", "a sampled source", " Hz")
+        self.t0 = float(t0)
+        self.stop = float(stop)
+
+    def time_of(self, k: int) -> float:
+        """Return the stamp of sample `k`."""
+        return self.t0 + k / self.rate
+
+
+class Sampler:
+    """The process that asks a `Sampled` signal and writes what it says."""
+
+    priority = WRITE
+
+    def __init__(self, population: Population, signal: Sampled) -> None:
+        self.population = population
+        self.signal = signal
+        self.k = 0
+
+    def next_time(self) -> float:
+        """Return the stamp of the next sample."""
+        time = self.signal.time_of(self.k)
+        return time if time <= self.signal.stop else math.inf
+
+    def act(self, world: World, time: float) -> None:
+        """Write one sample."""
+        self.k += 1
+        world.write(self.population, self.signal.function(time), time)
+
+    def state(self) -> dict[str, Any]:
+        """Return the number of samples taken."""
+        return {"k": self.k}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go back to a number of samples taken."""
+        self.k = int(saved["k"])
+
+
+class Probe:
+    """Reads a population's decoded signal at given stamps, after the instant has settled.
+
+    Parameters
+    ----------
+    population : Population
+    times : ndarray, shape (n,)
+        Stamps, s, increasing.
+    """
+
+    priority = READ
+
+    def __init__(self, population: Population, times: Floats) -> None:
+        self.population = population
+        self._given = times
+        self._rate: tuple[float, float, float] | None = None
+        self._values: list[Floats] = []
+
+    @classmethod
+    def periodic(cls, population: Population, rate: float, t0: float, stop: float) -> Probe:
+        """Return a probe at ``t0 + k/rate`` up to `stop`."""
+        probe = cls(population, np.zeros(0))
+        probe._rate = (rate, t0, stop)
+        return probe
+
+    @property
+    def times(self) -> Floats:
+        """Return the stamps of what was read so far, shape (k,), in s."""
+        k = len(self._values)
+        if self._rate is None:
+            return self._given[:k]
+        rate, t0, _ = self._rate
+        return t0 + np.arange(k) / rate
+
+    @property
+    def values(self) -> Floats:
+        """Return what was read so far, shape (k, size)."""
+        return np.array(self._values).reshape(-1, self.population.size)
+
+    def next_time(self) -> float:
+        """Return the next stamp."""
+        k = len(self._values)
+        if self._rate is None:
+            return float(self._given[k]) if k < len(self._given) else math.inf
+        rate, t0, stop = self._rate
+        return t0 + k / rate if t0 + k / rate <= stop else math.inf
+
+    def act(self, world: World, time: float) -> None:
+        """Read once."""
+        self._values.append(world.read(self.population, time))
+
+    def state(self) -> dict[str, Any]:
+        """Return what was read."""
+        return {"values": self.values}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go back to what was read."""
+        self._values = list(np.array(saved["values"]))
+
+
+class LearningSwitch:
+    """Turns learning on or off at one stamp, before the instant runs."""
+
+    priority = WRITE
+
+    def __init__(self, time: float, on: bool) -> None:
+        self.time = float(time)
+        self.on = on
+        self.done = False
+
+    def next_time(self) -> float:
+        """Return the stamp, once."""
+        return math.inf if self.done else self.time
+
+    def act(self, world: World, time: float) -> None:
+        """Switch."""
+        self.done = True
+        world.engine.advance(time)
+        world.engine.learning = self.on
+
+    def state(self) -> dict[str, Any]:
+        """Return whether it has switched."""
+        return {"done": self.done}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go back to before or after the switch."""
+        self.done = bool(saved["done"])
+
+
+class World:
+    """Runs processes and an engine on one clock.
+
+    Parameters
+    ----------
+    engine : Engine
+    t0 : float
+        Start, s.
+    """
+
+    def __init__(self, engine: Engine, t0: float = 0.0) -> None:
+        self.engine = engine
+        self.env = Clock(initial_time=t0)
+        self.settled = -math.inf  # the last stamp whose instant has run
+        self._settle_at = -math.inf  # the last stamp for which a settle event is queued
+        self.processes: list[Process] = []
+
+    def add(self, process: Process) -> None:
+        """Let a process run from its next stamp on."""
+        self.processes.append(process)
+        self.env.process(self._live(process))
+
+    def _live(self, process: Process) -> Generator[simpy.Event, None, None]:
+        while (time := process.next_time()) < math.inf:
+            yield self.env.at(max(time, self.env.now), process.priority)
+            process.act(self, time)
+
+    def write(self, population: Population, values: ArrayLike, time: float) -> None:
+        """Give a sensor a reading, or an output a target, at `time`.
+
+        Parameters
+        ----------
+        population : Population
+        values : array_like, shape (size,)
+            Finite; NaN means "no target" where the population is an output.
+        time : float
+            Stamp, s. If its instant has run, the values take effect just after it.
+
+        Raises
+        ------
+        DataError
+            For another shape or values that are not finite.
+        """
+        array = np.asarray(values, dtype=np.float64).reshape(-1)
+        if array.shape != (population.size,):
+            raise DataError(
+                f"{array.size} values for {population.name} at t={time:.9g} s: its size is "
+                f"{population.size}"
+            )
+        check_values(population, array[None, :], f"at t={time:.9g} s")
+        if time <= self.settled:
+            time = float(np.nextafter(self.settled, math.inf))
+        self.engine.advance(time)
+        self.engine.write(population.index, array, time)
+        if time > self._settle_at:
+            self._settle_at = time
+            event = self.env.at(max(time, self.env.now), SETTLE)
+            assert event.callbacks is not None
+            event.callbacks.append(lambda _: self.settle(time))
+
+    def settle(self, time: float) -> None:
+        """Let the engine run everything up to and with the instant `time`."""
+        if time > self.settled:
+            self.engine.advance(time, inclusive=True)
+            self.settled = time
+
+    def read(self, population: Population, time: float) -> Floats:
+        """Return a population's decoded signal at `time`, shape (size,), after settling it."""
+        self.settle(time)
+        return self.engine.read(population.index, time)
+
+    def run(self, until: float, slices: int = 1, report: Callable[[float], None] | None = None) -> None:
+        """Run everything up to and with `until`, calling `report` with the time now and then."""
+        start = max(self.settled, self.env.now)
+        if until < start:
+            raise ConfigError(f"until={until} s: the simulation already stands at {start} s")
+        for k in range(1, slices + 1):
+            time = until if k == slices else start + (until - start) * k / slices
+            while self.env.peek() <= time:
+                self.env.step()
+            if k < slices:
+                self.engine.advance(time)
+            if report is not None:
+                report(time)
+        self.settle(until)
+
+    def state(self) -> dict[str, Any]:
+        """Return the position of the world and of each process; the engine has its own."""
+        return {
+            "now": self.env.now,
+            "settled": self.settled,
+            "processes": [process.state() for process in self.processes],
+        }
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go back to a position that `state` returned, for the same processes."""
+        self.env = Clock(initial_time=saved["now"])
+        self.settled = saved["settled"]
+        self._settle_at = -math.inf
+        for process, fields in zip(self.processes, saved["processes"], strict=True):
+            process.restore(fields)
+            self.env.process(self._live(process))
+
+
+def check_values(population: Population, values: Floats, where: str, first: int = 0) -> None:
+    """Raise if readings (n, size) are not finite, or targets are infinite; NaN is "no target".
+
+    `where` says which sample it is; empty: its number, counted from `first`.
+    """
+    bad = np.isinf(values) if population.kind == "output" else ~np.isfinite(values)
+    if bad.any():
+        row, column = (int(k) for k in np.argwhere(bad)[0])
+        what = "target" if population.kind == "output" else "reading"
+        place = where or f"in sample {first + row}"
+        raise DataError(
+            f"{what} {values[row, column]} {place}, column {column}, of {population.name}: "
+            "must be finite"
+            + (" (NaN: no target)" if population.kind == "output" else "; clean it or drop it")
+        )
