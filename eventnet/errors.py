@@ -35,12 +35,13 @@ class Diverged(EventNetError, ArithmeticError):
     """
 
     def __init__(self, time: float, population: str) -> None:
-        super().__init__(
-            f"diverged at t={time:.9g} s in population {population!r}: a state is not finite or a "
-            "spike count exceeds 2**31 - 1; lower the learning rate or keep the guard on"
-        )
+        # SimPy raises a copy made from `args`, and pickle does the same.
+        super().__init__(time, population)
         self.time = time
         self.population = population
 
-    def __reduce__(self) -> tuple[type[Diverged], tuple[float, str]]:
-        return (Diverged, (self.time, self.population))
+    def __str__(self) -> str:
+        return (
+            f"diverged at t={self.time:.9g} s in population {self.population!r}: a state is not "
+            "finite or a spike count exceeds 2**31 - 1; lower the learning rate or keep the guard on"
+        )

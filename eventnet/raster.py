@@ -179,7 +179,7 @@ def _checked(
 
 
 def _cut(spikes: Spikes, start: int, stop: int | None = None) -> Spikes:
-    return Spikes(*(column[start:stop] for column in spikes))
+    return Spikes._make(column[start:stop] for column in spikes)
 
 
 def _window(spikes: Spikes, start: float, stop: float) -> Spikes:
@@ -197,7 +197,7 @@ def _join(pieces: Sequence[Spikes]) -> Spikes:
             np.empty(0, np.uint32),
             np.empty(0, np.int32),
         )
-    return Spikes(*(np.concatenate(columns) for columns in zip(*pieces, strict=True)))
+    return Spikes._make(np.concatenate(columns) for columns in zip(*pieces, strict=True))
 
 
 def _rechunk(batches: Iterable[Spikes], rows: int) -> Iterator[Spikes]:
@@ -233,9 +233,7 @@ def parquet_schema(populations: Sequence[str]) -> Any:
     return pa.schema(
         [
             pa.field("time", pa.float64(), nullable=False, metadata={"unit": "s"}),
-            pa.field(
-                "population", pa.dictionary(pa.int32(), pa.string()), nullable=False
-            ),
+            pa.field("population", pa.dictionary(pa.int32(), pa.string()), nullable=False),
             pa.field("neuron", pa.uint32(), nullable=False),
             pa.field("count", pa.int32(), nullable=False),
         ],
@@ -352,7 +350,7 @@ class RasterWriter:
     populations : sequence of str
         Names that the population codes index.
     segment_rows : int
-        Spike events a segment. Memory and what a killed run loses are bounded by it (20 bytes each).
+        Spike events a segment. It bounds memory (20 bytes each) and what a killed run loses.
     resume_rows : int, optional
         Continue the raster that is there at this many rows, as told by a checkpoint. What was
         recorded after it is removed. By default a folder that holds a raster is refused.
@@ -440,7 +438,9 @@ class RasterWriter:
         batch = _checked(times, codes, neurons, counts, self.populations, self._last)
         while batch.time.size:
             room = min(self.segment_rows - self._held, batch.time.size)
-            for target, source in zip(self._open, batch, strict=True):
+            columns: Iterable[tuple[NDArray[Any], NDArray[Any]]]
+            columns = zip(self._open, batch, strict=True)
+            for target, source in columns:
                 target[self._held : self._held + room] = source[:room]
             self._held += room
             self._last = float(batch.time[room - 1])
@@ -559,7 +559,7 @@ class MemoryRaster:
         """Record a batch, as `RasterWriter.append` does."""
         batch = _checked(times, codes, neurons, counts, self.populations, self._last)
         if batch.time.size:
-            self._chunks.append(Spikes(*(column.copy() for column in batch)))
+            self._chunks.append(Spikes._make(column.copy() for column in batch))
             self._last = float(batch.time[-1])
             self._rows += batch.time.size
 
@@ -619,7 +619,9 @@ class _Folder:
         except EventNetError:
             raise
         except (OSError, IndexError) as error:
-            raise RunFolderError(f"{folder.parent}: not a run folder: it has no raster in it") from error
+            raise RunFolderError(
+                f"{folder.parent}: not a run folder: it has no raster in it"
+            ) from error
         self.populations = _populations_of(named)
         self.segments = [_footer(path) for path in paths]
 
@@ -651,7 +653,7 @@ class _Folder:
                     yield self._spikes(batch)
 
     def _spikes(self, batch: Any) -> Spikes:
-        # A segment's dictionary holds only the names that occur in it, in their order of occurrence.
+        # A segment's dictionary holds only the names that occur in it, in order of occurrence.
         population = batch.column("population")
         codes = [self.populations.index(name) for name in population.dictionary.to_pylist()]
         return Spikes(
@@ -771,19 +773,17 @@ class Raster:
         Raises
         ------
         ConfigError
-            If a name is unknown, or the window is reversed or not a number.
+            If a name is unknown, or the window is reversed or not finite.
         """
         names = self.populations if population is None else self._known(population)
         for what, bound in (("start", start), ("stop", stop)):
-            if bound is not None and math.isnan(bound):
-                raise ConfigError(f"{what}={bound}: must be a time in seconds")
+            if bound is not None and not math.isfinite(bound):
+                raise ConfigError(f"{what}={bound}: must be finite seconds; None is unbounded")
         if start is not None and stop is not None and start > stop:
             raise ConfigError(f"start={start} s, stop={stop} s: start must not be after stop")
         starts = [t for t in (self.start, start) if t is not None]
         stops = [t for t in (self.stop, stop) if t is not None]
-        return Raster(
-            self._source, names, max(starts, default=None), min(stops, default=None)
-        )
+        return Raster(self._source, names, max(starts, default=None), min(stops, default=None))
 
     def _known(self, population: str | Iterable[str]) -> tuple[str, ...]:
         wanted = [population] if isinstance(population, str) else list(population)
@@ -804,7 +804,9 @@ class Raster:
         return self._length
 
     def __repr__(self) -> str:
-        window = "" if self.start is self.stop is None else f", start={self.start}, stop={self.stop}"
+        window = (
+            "" if self.start is self.stop is None else f", start={self.start}, stop={self.stop}"
+        )
         return f"Raster(populations={list(self.populations)}{window})"
 
     def _selected(self) -> Iterator[Spikes]:

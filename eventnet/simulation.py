@@ -132,6 +132,8 @@ class Simulation:
         self._probes: dict[str, Probe] = {}
         self._fed: set[str] = set()
         self._recorder: RasterWriter | MemoryRaster | None = None
+        self._unrecorded: list[tuple[Any, ...]] = []  # spikes of writes and reads between runs
+        self._counted = snapshot(self._engine.counters)
 
     # -- wiring the world --------------------------------------------------------------------------
 
@@ -294,10 +296,13 @@ class Simulation:
             self._recorder = self._open_folder(folder, names, until, config)
         recorder = self._recorder
         start = self.now
-        before = snapshot(self._engine.counters)
+        before = self._counted
         seen = {name: len(probe.values) for name, probe in self._probes.items()}
         begin = wall.perf_counter()
         try:
+            for batch in self._unrecorded:
+                recorder.append(*batch)
+            self._unrecorded.clear()
             self.world.run(
                 until,
                 slices=PROGRESS_SLICES if progress else 1,
@@ -306,12 +311,13 @@ class Simulation:
         finally:
             recorder.close()
             self._recorder = None
+            self._counted = snapshot(self._engine.counters)
         return Run(
             start=start,
             until=until,
             wall_s=wall.perf_counter() - begin,
             raster=recorder.raster(),
-            cost=cost_between(self.plan, before, snapshot(self._engine.counters)),
+            cost=cost_between(self.plan, before, self._counted),
             folder=folder,
             _probes={
                 name: Trace(
@@ -329,6 +335,7 @@ class Simulation:
         """Go back to a state of this simulation or of one that was built alike."""
         self._engine.restore(saved["engine"])
         self.world.restore(saved["world"])
+        self._counted = snapshot(self._engine.counters)
 
     # -- inside ------------------------------------------------------------------------------------
 
@@ -339,7 +346,9 @@ class Simulation:
         neurons: NDArray[np.uint32],
         counts: NDArray[np.int32],
     ) -> None:
-        if self._recorder is not None:
+        if self._recorder is None:
+            self._unrecorded.append((times, codes, neurons, counts))
+        else:
             self._recorder.append(times, codes, neurons, counts)
 
     def _get(self, which: Population | str, kind: str, verb: str) -> Population:

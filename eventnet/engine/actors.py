@@ -89,7 +89,7 @@ class LayerNeuron:
         self.relu = population.activation == "relu"
         self.bias = bias
         self.u = 0.0
-        self.active = not self.relu or bias > 0.0
+        self.active = False  # before t0 every activation is 0
         self.phi = 0.0
         self.anchor = t0
         self.cross = math.inf

@@ -143,10 +143,7 @@ class CompiledEngine:
 
     @learning.setter
     def learning(self, on: bool) -> None:
-        if on and not self.learning:
-            _clear_errors(self._state)
-        if not on:
-            _clear_errors(self._state)
+        _clear_errors(self._state)
         self._state.flags[1] = int(on)
 
     def weights(self, projection: int) -> Floats:
@@ -278,13 +275,12 @@ def _fresh_state(plan: Plan, net: kernels.Net) -> kernels.State:
     ).astype(np.int64)
     place = np.zeros(n, dtype=np.int64)
     place[sensors] = np.arange(len(sensors))
-    relu = np.repeat(net.relu, np.diff(net.first))
     return kernels.State(
         x=np.zeros(n),
         period=np.full(n, np.inf),
         u=np.zeros(n),
         clock=np.full(pops, plan.t0),
-        active=~relu | (net.bias > 0.0),
+        active=np.zeros(n, dtype=np.bool_),  # before t0 every activation is 0
         phi=np.zeros(n),
         anchor=np.full(n, plan.t0),
         cross=np.full(n, np.inf),

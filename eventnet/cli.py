@@ -1,0 +1,337 @@
+"""The command line: each command parses, calls one function and prints.
+
+Exit codes: 0 success, 1 the run failed, 2 bad usage.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from eventnet.errors import ConfigError, EventNetError
+
+if TYPE_CHECKING:
+    from eventnet.scenario import Report
+
+HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class Commands(click.Group):
+    """A group whose deliberate errors end in one message and an exit code, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except EventNetError as error:
+            failure = click.ClickException(str(error))
+            failure.exit_code = 2 if isinstance(error, ConfigError) else 1
+            raise failure from error
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            raise click.ClickException(f"{place}{error.strerror or error}") from error
+        except MemoryError as error:
+            raise click.ClickException("out of memory: make the run shorter or smaller") from error
+
+
+@click.group(cls=Commands, context_settings=HELP)
+@click.version_option(package_name="eventnet")
+def main() -> None:
+    """Exact, event-driven spiking networks that learn online from sensors at any rate.
+
+    \b
+    Examples:
+      eventnet run drone                       the main job
+      eventnet run drone --set hidden=100      with another parameter
+      eventnet raster stats runs/drone-1       who fired how often
+    """
+
+
+@main.command(context_settings=HELP)
+@click.argument("scenario")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a parameter; repeatable."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--engine",
+    type=click.Choice(["compiled", "actors"]),
+    default="compiled",
+    show_default=True,
+    help="The fast engine, or the readable reference.",
+)
+@click.option("--until", type=float, metavar="S", help="Stop at this simulated time.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="A new run folder. [runs/NAME-k]"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--quiet", is_flag=True, help="No progress bar and no table.")
+def run(
+    scenario: str,
+    settings: tuple[str, ...],
+    seed: int,
+    engine: str,
+    until: float | None,
+    out: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Run SCENARIO, a name from `eventnet scenarios` or a Python file.
+
+    \b
+    Examples:
+      eventnet run drone
+      eventnet run drone --set tau=0.03 --seed 4 --out runs/mine
+      eventnet run my_robot.py --engine actors --until 2 --json
+    """
+    from eventnet.scenario import execute, load
+
+    loaded = load(scenario)
+    with _progress(silent=quiet or as_json) as report:
+        summary = execute(
+            loaded, settings, seed=seed, engine=engine, until=until, out=out, report=report
+        )
+    picture = _draw(Path(summary["folder"]), loaded.name)
+    if as_json:
+        click.echo(json.dumps(summary))
+    elif not quiet:
+        _print_summary(summary, picture)
+
+
+@main.command(context_settings=HELP)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def scenarios(as_json: bool) -> None:
+    """List the scenarios with their parameters."""
+    from eventnet.scenario import load, names
+
+    found = [load(name) for name in names()]
+    if as_json:
+        click.echo(
+            json.dumps(
+                {s.name: {"description": s.description, "parameters": s.defaults()} for s in found}
+            )
+        )
+        return
+    for s in found:
+        click.secho(s.name, bold=True)
+        click.echo(click.wrap_text(s.description, initial_indent="  ", subsequent_indent="  "))
+        settings = "  ".join(f"{key}={value}" for key, value in s.defaults().items())
+        click.echo(click.wrap_text(settings, initial_indent="  ", subsequent_indent="  "))
+
+
+@main.group(cls=Commands, context_settings=HELP)
+def data() -> None:
+    """The real recordings that scenarios use: what there is, where from, under which licence."""
+
+
+@data.command("list", context_settings=HELP)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def data_list(as_json: bool) -> None:
+    """List the data sets and whether each is in the cache."""
+    from eventnet.data import cached, names, recipe
+
+    rows = {name: {"title": recipe(name).title, "cached": cached(name) is not None} for name in names()}
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    for name, row in rows.items():
+        state = "cached" if row["cached"] else "not yet fetched"
+        click.echo(f"{name:<14} {row['title']}  [{state}]")
+
+
+@data.command("fetch", context_settings=HELP)
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def data_fetch(name: str, as_json: bool) -> None:
+    """Get a data set, check its checksums and print the folder."""
+    from eventnet.data import fetch
+
+    found = fetch(name, progress=not as_json)
+    click.echo(json.dumps({"name": name, "folder": str(found)}) if as_json else str(found))
+
+
+@data.command("info", context_settings=HELP)
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def data_info(name: str, as_json: bool) -> None:
+    """Show where a data set comes from, its licence and its files."""
+    from dataclasses import asdict
+
+    from eventnet.data import cached, recipe
+
+    found = recipe(name)
+    if as_json:
+        click.echo(json.dumps(asdict(found) | {"cached": str(cached(name) or "")}, default=str))
+        return
+    click.secho(found.title, bold=True)
+    click.echo(click.wrap_text(found.description.strip()))
+    click.echo(f"licence:  {found.licence}")
+    click.echo(click.wrap_text(found.citation.strip(), initial_indent="citation: "))
+    for file in found.files:
+        click.echo(f"file:     {file.name}  {file.size} bytes  sha256 {file.sha256}")
+    click.echo(f"cached:   {cached(name) or 'no'}")
+
+
+@main.group(cls=Commands, context_settings=HELP)
+def raster() -> None:
+    """Look at the spikes of a run folder."""
+
+
+WINDOW = [
+    click.option("--start", type=float, metavar="S", help="From this simulated time."),
+    click.option("--stop", type=float, metavar="S", help="Before this simulated time."),
+    click.option("--population", multiple=True, metavar="NAME", help="Only this one; repeatable."),
+]
+
+
+def window(command: Any) -> Any:
+    """Add the options that select a part of a raster."""
+    for option in reversed(WINDOW):
+        command = option(command)
+    return command
+
+
+def _selected(
+    folder: Path, start: float | None, stop: float | None, population: tuple[str, ...]
+) -> Any:
+    from eventnet.raster import Raster
+
+    return Raster.open(folder).select(population=list(population) or None, start=start, stop=stop)
+
+
+@raster.command("stats", context_settings=HELP)
+@click.argument("run_folder", type=click.Path(path_type=Path), metavar="RUN")
+@window
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def raster_stats(
+    run_folder: Path,
+    start: float | None,
+    stop: float | None,
+    population: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Show events, quanta, signs and rates a population."""
+    stats = _selected(run_folder, start, stop, population).stats()
+    if as_json:
+        click.echo(json.dumps({name: row._asdict() for name, row in stats.items()}))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    table.add_column("population")
+    for title in ("events", "quanta", "+", "-", "neurons", "events/s"):
+        table.add_column(title, justify="right")
+    for name, row in stats.items():
+        rate = "" if row.rate is None else f"{row.rate:,.1f}"
+        figures = (row.events, row.quanta, row.positive, row.negative, row.neurons)
+        table.add_row(name, *(f"{value:,}" for value in figures), rate)
+    Console().print(table)
+
+
+@raster.command("plot", context_settings=HELP)
+@click.argument("run_folder", type=click.Path(path_type=Path), metavar="RUN")
+@window
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="PNG, SVG or PDF. [RUN/raster.png]")
+def raster_plot(
+    run_folder: Path,
+    start: float | None,
+    stop: float | None,
+    population: tuple[str, ...],
+    output: Path | None,
+) -> None:
+    """Draw a raster."""
+    path = output or run_folder / "raster.png"
+    _selected(run_folder, start, stop, population).plot(path)
+    click.echo(str(path))
+
+
+@raster.command("export", context_settings=HELP)
+@click.argument("run_folder", type=click.Path(path_type=Path), metavar="RUN")
+@window
+@click.option("--format", "kind", metavar="F", help="csv, npz or parquet. [by the file's suffix]")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE")
+@click.option("--overwrite", is_flag=True, help="Replace FILE if it exists.")
+def raster_export(
+    run_folder: Path,
+    start: float | None,
+    stop: float | None,
+    population: tuple[str, ...],
+    kind: str | None,
+    output: Path,
+    overwrite: bool,
+) -> None:
+    """Write the spikes to a file that other tools read.
+
+    \b
+    Examples:
+      eventnet raster export runs/drone-1 -o spikes.csv
+      eventnet raster export runs/drone-1 --population hidden --stop 2 -o hidden.npz
+    """
+    from eventnet.export import export
+
+    export(_selected(run_folder, start, stop, population), output, kind, overwrite=overwrite)
+    click.echo(str(output))
+
+
+@contextmanager
+def _progress(silent: bool) -> Iterator[Report | None]:
+    """Yield what a run reports to: a progress bar on a terminal, nothing elsewhere."""
+    if silent or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.fields[what]}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.completed:.1f}/{task.total:.1f} s simulated"),
+        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[error]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=1.0, what="preparing", rate="", error="")
+
+        def report(t: float, end: float, spikes: int, error: float | None) -> None:
+            elapsed = bar.tasks[0].elapsed or 1.0
+            bar.update(
+                task,
+                completed=t,
+                total=end,
+                what="running",
+                rate=f"{spikes / elapsed / 1e3:,.0f} k spikes/s",
+                error="" if error is None else f"error {error:.3f}",
+            )
+
+        yield report
+
+
+def _draw(folder: Path, title: str) -> Path | None:
+    """Draw the raster into the run folder, if matplotlib is there."""
+    from importlib.util import find_spec
+
+    if find_spec("matplotlib") is None:
+        return None
+    from eventnet.raster import Raster
+
+    path = folder / "raster.png"
+    Raster.open(folder).plot(path, title=title)
+    return path
+
+
+def _print_summary(summary: dict[str, Any], picture: Path | None) -> None:
+    from eventnet.report import print_summary
+
+    print_summary(summary, picture)
+
+
+if __name__ == "__main__":
+    main()

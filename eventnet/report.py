@@ -1,0 +1,67 @@
+"""The table in which a run ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def _table(*titles: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column(titles[0])
+    for title in titles[1:]:
+        table.add_column(title, justify="right")
+    return table
+
+
+def _figure(value: float | Sequence[float] | None) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, Sequence):
+        return "  ".join(f"{v:.3f}" for v in value)
+    return f"{value:.4g}"
+
+
+def print_summary(
+    summary: dict[str, Any], picture: Path | None, console: Console | None = None
+) -> None:
+    """Print what a run reached, what it cost and where it lies, in 80 columns."""
+    out = console or Console()
+    names = list(summary["metrics"])
+    fit = _table("fit", *names)
+    fit.add_row(f"spiking ({summary['scenario']})", *(_figure(v) for v in summary["metrics"].values()))
+    for baseline, figures in summary["baselines"].items():
+        fit.add_row(baseline, *(_figure(figures.get(name)) for name in names))
+    out.print(fit)
+    out.print()
+
+    fired = _table("spikes", "events", "quanta", "per simulated s")
+    for name, events in summary["events"].items():
+        if events:
+            rate = events / summary["simulated_s"] if summary["simulated_s"] else 0.0
+            fired.add_row(name, f"{events:,}", f"{summary['quanta'][name]:,}", f"{rate:,.0f}")
+    out.print(fired)
+    out.print()
+
+    ops = summary["operations"]
+    work = _table("operations", "forward", "backward", "update", "all")
+    for label, key in (
+        ("additions, one a quantum", "additions"),
+        ("multiply-adds, one a spike", "multiply_adds"),
+        ("zero-skipping dense, every sample", "zero_skipping"),
+        ("dense, every sample", "dense"),
+    ):
+        work.add_row(label, *(f"{ops[key][p]:,}" for p in ("forward", "backward", "update", "all")))
+    out.print(work)
+    for name, count in summary["dense"].items():
+        out.print(f"{name}: {count:,} multiply-adds", highlight=False)
+    out.print()
+    seconds = f"{summary['simulated_s']:.1f} s simulated in {summary['wall_s']:.2f} s"
+    out.print(f"{seconds} ({summary['engine']} engine, seed {summary['seed']})", highlight=False)
+    out.print(f"run folder {summary['folder']}", highlight=False, soft_wrap=True)
+    if picture is not None:
+        out.print(f"raster {picture}", highlight=False, soft_wrap=True)

@@ -1,0 +1,300 @@
+"""Scenarios: short scripts that build a world and a network with the public API and score the run.
+
+A scenario is a Python file, in `sims/` or anywhere, that defines::
+
+    @dataclass(frozen=True)
+    class Parameters:          # every field with a default: what `--set key=value` can change
+        tau: float = 0.05
+
+    def run(p: Parameters, session: Session) -> Outcome:
+        ...
+        return Outcome(run, metrics={...}, baselines={...})
+
+The first paragraph of its docstring is its description.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib.util
+import inspect
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+
+from eventnet.errors import ConfigError, DataError, RunFolderError
+from eventnet.network import unknown
+from eventnet.resources import folder
+
+if TYPE_CHECKING:
+    from eventnet.simulation import Run, Simulation
+
+Metrics = Mapping[str, float | Sequence[float]]
+Report = Callable[[float, float, int, float | None], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a scenario returns.
+
+    Attributes
+    ----------
+    run : Run
+    metrics : mapping
+        What was reached: a number, or one number a component, by name.
+    baselines : mapping
+        By name of the baseline, the same figures.
+    dense : mapping
+        Operation counts of dense networks that the scenario itself ran, by name.
+    """
+
+    run: Run
+    metrics: Metrics
+    baselines: Mapping[str, Metrics] = field(default_factory=dict)
+    dense: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a scenario is given beside its parameters.
+
+    Attributes
+    ----------
+    seed : int
+    engine : str
+    until : float or None
+        End the simulation at this time, s; None: where the scenario ends by itself.
+    folder : Path
+        The run folder to record into.
+    report : callable or None
+        Takes simulated time, end, spikes so far and a running error for the progress bar.
+    config : dict
+        Written into the run folder.
+    """
+
+    seed: int
+    engine: str
+    until: float | None
+    folder: Path
+    report: Report | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+
+    def run(
+        self, sim: Simulation, until: float, error: Callable[[], float | None] = lambda: None
+    ) -> Run:
+        """Run `sim` to the end (or to the user's own), recorded, with a progress bar.
+
+        `error` gives the running error that the bar shows.
+        """
+        end = until if self.until is None else min(until, self.until)
+        report = self.report
+
+        def progress(t: float, spikes: int) -> None:
+            assert report is not None
+            report(t, end, spikes, error())
+
+        return sim.run(
+            end,
+            record=self.folder,
+            progress=progress if report is not None else None,
+            config=self.config,
+        )
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A scenario that was found and loaded."""
+
+    name: str
+    path: Path
+    description: str
+    parameters: type
+    function: Callable[[Any, Session], Outcome]
+
+    def defaults(self) -> dict[str, Any]:
+        """Return every parameter with its default."""
+        return dataclasses.asdict(self.parameters())
+
+    def configure(self, settings: Sequence[str]) -> Any:
+        """Return the parameters with ``key=value`` settings applied.
+
+        Raises
+        ------
+        ConfigError
+            For a key that does not exist or a value of another type.
+        """
+        types = get_type_hints(self.parameters)
+        values: dict[str, Any] = {}
+        for setting in settings:
+            key, equals, text = setting.partition("=")
+            key = key.strip()
+            if not equals:
+                raise ConfigError(f"--set {setting}: must be key=value")
+            if key not in types:
+                raise unknown(f"parameter of {self.name}", key, types)
+            values[key] = _convert(text.strip(), types[key], key)
+        return self.parameters(**values)
+
+
+def _convert(text: str, kind: Any, key: str) -> Any:
+    """Read one value of the type that a parameter declares."""
+    if get_origin(kind) is Literal:
+        if text not in get_args(kind):
+            raise unknown(f"value of {key}", text, get_args(kind))
+        return text
+    if kind is str:
+        return text
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ConfigError(f"{key}={text}: must be true or false")
+        return text.lower() == "true"
+    try:
+        if kind is int:
+            return int(text)
+        if kind is float:
+            return float(text)
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        name = getattr(kind, "__name__", str(kind))
+        raise ConfigError(f"{key}={text}: must be of type {name}") from None
+    return value
+
+
+def names() -> list[str]:
+    """Return the scenarios that come with eventnet."""
+    return sorted(p.stem for p in folder("sims").glob("*.py") if not p.stem.startswith("_"))
+
+
+def load(which: str) -> Scenario:
+    """Load a scenario by name, or from a Python file.
+
+    Raises
+    ------
+    ConfigError
+        If there is none of that name, or the file is not a scenario.
+    """
+    path = Path(which)
+    if path.suffix == ".py":
+        if not path.is_file():
+            raise ConfigError(f"scenario file {which}: does not exist")
+    else:
+        if which not in names():
+            raise unknown("scenario", which, names())
+        path = folder("sims") / f"{which}.py"
+    module_name = f"eventnet_scenario_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses look their module up
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise ConfigError(f"scenario {path}, line {error.lineno}: {error.msg}") from error
+    parameters = getattr(module, "Parameters", None)
+    function = getattr(module, "run", None)
+    if not (dataclasses.is_dataclass(parameters) and callable(function)):
+        raise ConfigError(
+            f"scenario {path}: must define a dataclass Parameters and a function run(p, session)"
+        )
+    assert isinstance(parameters, type)
+    description = (inspect.getdoc(module) or "").split("\n\n")[0].replace("\n", " ")
+    return Scenario(path.stem, path, description, parameters, function)
+
+
+def next_folder(name: str, runs: Path = Path("runs")) -> Path:
+    """Return the first ``runs/NAME-k`` that does not exist."""
+    k = 1
+    while (runs / f"{name}-{k}").exists():
+        k += 1
+    return runs / f"{name}-{k}"
+
+
+def execute(
+    scenario: Scenario,
+    settings: Sequence[str] = (),
+    *,
+    seed: int = 0,
+    engine: str = "compiled",
+    until: float | None = None,
+    out: Path | None = None,
+    report: Report | None = None,
+) -> dict[str, Any]:
+    """Run a scenario into a run folder and return the summary that is also its ``metrics.json``.
+
+    Raises
+    ------
+    EventNetError
+        With one clear message; what an earlier run left is never touched.
+    """
+    from eventnet.engine import ENGINES
+    from eventnet.raster import written_aside
+    from eventnet.simulation import versions
+
+    parameters = scenario.configure(settings)
+    if engine not in ENGINES:
+        raise unknown("engine", engine, ENGINES)
+    if until is not None and not 0 < until < float("inf"):
+        raise ConfigError(f"until={until} s: must be positive and finite")
+    target = next_folder(scenario.name) if out is None else out
+    if target.exists():
+        raise RunFolderError(f"{target}: exists already; choose another folder or remove it")
+    config = {"scenario": scenario.name, "parameters": dataclasses.asdict(parameters)}
+    outcome = scenario.function(
+        parameters, Session(seed, engine, until, target, report, config)
+    )
+    summary = summarize(scenario, config, seed, engine, outcome) | {"versions": versions()}
+    with written_aside(target / "metrics.json") as path:
+        path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    return summary
+
+
+def summarize(
+    scenario: Scenario, config: dict[str, Any], seed: int, engine: str, outcome: Outcome
+) -> dict[str, Any]:
+    """Return an outcome as plain data."""
+    cost = outcome.run.cost
+    costs = cost.as_dict()
+    return {
+        "scenario": scenario.name,
+        "parameters": config["parameters"],
+        "seed": seed,
+        "engine": engine,
+        "simulated_s": outcome.run.until - outcome.run.start,
+        "wall_s": outcome.run.wall_s,
+        "events": {name: p["events"] for name, p in cost.populations.items()}
+        | {f"{name}.error": p["error_events"] for name, p in cost.populations.items()},
+        "quanta": {name: p["quanta"] for name, p in cost.populations.items()}
+        | {f"{name}.error": p["error_quanta"] for name, p in cost.populations.items()},
+        "additions": {
+            name: {k: v["additions"] for k, v in row.items()}
+            for name, row in costs["projections"].items()
+        },
+        "operations": costs["totals"] | {"energy_uj": costs["energy_uj"]},
+        "dense": dict(outcome.dense),
+        "guarded": cost.guarded,
+        "metrics": dict(outcome.metrics),
+        "baselines": {name: dict(row) for name, row in outcome.baselines.items()},
+        "folder": str(outcome.run.folder),
+    }
+
+
+def read_summary(run_folder: Path) -> dict[str, Any]:
+    """Read the ``metrics.json`` of a finished run.
+
+    Raises
+    ------
+    DataError
+        If it is missing or damaged.
+    """
+    path = run_folder / "metrics.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); the run may not have finished") from error
+    assert isinstance(found, dict)
+    return found

@@ -1,0 +1,37 @@
+"""What all tests share: how hard Hypothesis tries, and that continuous integration skips nothing."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import settings
+
+# No deadline: an example that triggers a compilation takes seconds, and the machine may be busy.
+settings.register_profile("default", deadline=None, print_blob=True)
+settings.register_profile("nightly", settings.get_profile("default"), max_examples=5000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def _forbidden_skips(config: pytest.Config) -> int:
+    """Count the skipped tests that EVENTNET_NO_SKIP=1 turns into a failure of the session."""
+    if os.environ.get("EVENTNET_NO_SKIP") != "1" or hasattr(config, "workerinput"):
+        return 0
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    return len(reporter.stats.get("skipped", []))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if _forbidden_skips(session.config) and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if skips := _forbidden_skips(config):
+        terminalreporter.section("nothing may be skipped", red=True)
+        terminalreporter.line(
+            f"FAILED: {skips} skipped, and EVENTNET_NO_SKIP=1 forbids it: "
+            "provide what the tests above ask for, or unset the variable"
+        )

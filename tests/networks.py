@@ -1,0 +1,82 @@
+"""Random networks with everything that the engines define, drawn by Hypothesis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+import eventnet as en
+from eventnet.engine import make_engine
+from eventnet.engine.plan import make_plan
+
+
+@dataclass
+class Case:
+    network: en.Network
+    sources: dict[int, en.Recording]
+    rule: en.STDP
+    seed: int
+    until: float = 1.0
+
+
+@st.composite
+def cases(draw: Any) -> Case:
+    """A network of depth 1 to 4 with biases, skip connections and coincident sensor times."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    network = en.Network(tau=draw(st.sampled_from([0.02, 0.1, 0.5])))
+    sensors = [
+        network.sensor(f"sensor{k}", draw(st.integers(1, 4)), step=draw(st.sampled_from([0.1, 0.25])))
+        for k in range(draw(st.integers(1, 3)))
+    ]
+    layers: list[Any] = []
+    for depth in range(draw(st.integers(1, 4))):
+        size = draw(st.integers(2, 7))
+        layer = network.layer(
+            f"layer{depth}",
+            size,
+            step=draw(st.sampled_from([0.05, 0.1, 0.25])),
+            activation=draw(st.sampled_from(["relu", "relu", "identity"])),
+            bias=rng.normal(0, 0.4, size) * draw(st.booleans()),
+            error_step=draw(st.sampled_from([0.01, 0.05])),
+            threshold=draw(st.sampled_from([0.5, 0.5, 0.75, 1.0])),
+        )
+        sources = sensors if depth == 0 else [layers[-1]]
+        skips = [p for p in [*sensors, *layers] if p not in sources and draw(st.booleans())]
+        for source in [*sources, *skips[:1]]:
+            network.connect(source, layer, plastic=draw(st.sampled_from([True, True, False])))
+        layers.append(layer)
+    output = network.output("output", 2, error_step=0.05, bias=rng.normal(0, 0.3, 2))
+    network.connect(layers[-1], output)
+    if len(layers) > 1 and draw(st.booleans()):
+        network.connect(layers[0], output)
+    recordings = {}
+    for population in [*sensors, output]:
+        n = draw(st.integers(4, 20))
+        on_grid = draw(st.booleans())  # times that coincide with other sensors' and with own spikes
+        times = rng.choice(np.arange(100) / 100, n) if on_grid else rng.random(n)
+        values = rng.normal(0, 1, (n, population.size))
+        if draw(st.booleans()):
+            values = np.round(values * 20) / 20  # residuals that meet the threshold exactly
+        if population is output:
+            values[rng.random(values.shape) < 0.1] = np.nan
+        recordings[population.index] = en.Recording(np.sort(times), values)
+    rule = en.STDP(
+        lr=draw(st.sampled_from([0.05, 0.3])), cap=draw(st.sampled_from([0.5, 0.1, None]))
+    )
+    return Case(network, recordings, rule, int(rng.integers(2**31)))
+
+
+def simulate(name: str, case: Case) -> tuple[list[np.ndarray], list[np.ndarray], Any]:
+    """Run a case on one engine: spikes as four arrays, weights, and the engine."""
+    batches: list[Any] = []
+    plan = make_plan(case.network, case.rule, np.random.default_rng(case.seed))
+    engine = make_engine(name, plan, lambda *batch: batches.append(batch))
+    for population, source in case.sources.items():
+        engine.feed(population, source)
+    engine.advance(case.until, inclusive=True)
+    spikes = [np.concatenate(column) for column in zip(*batches, strict=True)]
+    weights = [engine.weights(q).copy() for q in range(len(plan.projections))]
+    return spikes or [np.zeros(0)] * 4, weights, engine

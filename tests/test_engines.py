@@ -1,0 +1,211 @@
+"""The two engines give the same spikes, weights and counts, bit for bit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from networks import Case, cases, simulate
+
+import eventnet as en
+from eventnet.engine import ENGINES
+from eventnet.errors import Diverged
+
+
+def outcome(name: str, case: Case) -> object:
+    try:
+        return simulate(name, case)
+    except Diverged as error:
+        return str(error)
+
+
+def test_engines_agree_event_for_event(record_property: Callable[[str, object], None]) -> None:
+    compared = {"networks": 0, "events": 0}
+
+    @settings(
+        max_examples=max(settings().max_examples, 220),
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    )
+    @given(cases())
+    def agree(case: Case) -> None:
+        compiled = outcome("compiled", case)
+        actors = outcome("actors", case)
+        if isinstance(compiled, str) or isinstance(actors, str):
+            assert compiled == actors
+            assume(False)
+            return
+        assert isinstance(compiled, tuple)
+        assert isinstance(actors, tuple)
+        spikes, weights, engine = compiled
+        populations = case.network.populations
+        codes = np.asarray(spikes[1], dtype=int)
+        hidden = [p.index for p in populations if p.kind == "layer"]
+        assume(np.isin(codes, hidden).sum() >= 50)
+        assume((codes >= len(populations)).sum() >= 5)
+        for ours, theirs in zip(spikes, actors[0], strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        for ours, theirs in zip(weights, actors[1], strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        for ours, theirs in zip(engine.counters, actors[2].counters, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        compared["networks"] += 1
+        compared["events"] += len(codes)
+
+    agree()
+    assert compared["networks"] >= 200
+    record_property("engines compared", f"{compared['networks']} networks, {compared['events']} events")
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_state_and_restore_continue_bit_for_bit(name: str) -> None:
+    def build() -> en.Simulation:
+        rng = np.random.default_rng(5)
+        net = en.Network(tau=0.1)
+        net.sensor("a", 3, step=0.1)
+        net.sensor("b", 2, step=0.25)
+        net.layer("hidden", 6, step=0.1, error_step=0.02, bias=rng.normal(0, 0.3, 6))
+        net.output("y", 1, error_step=0.05)
+        for source, target in (("a", "hidden"), ("b", "hidden"), ("hidden", "y")):
+            net.connect(source, target)
+        sim = en.Simulation(net, plasticity=en.STDP(lr=0.2), engine=name, seed=3)
+        sim.feed("a", en.Recording(np.sort(rng.random(300)) * 3, rng.normal(0, 1, (300, 3))))
+        sim.feed("b", en.Sampled(lambda t: [np.sin(9 * t), t], rate=30.0))
+        sim.teach("y", en.Periodic(rng.normal(0, 1, 60), rate=20.0))
+        sim.probe("y", rate=50.0)
+        sim.switch_learning(False, at=2.5)
+        return sim
+
+    whole = build()
+    whole.run(until=1.3)
+    rest = whole.run(until=3.0)
+
+    first = build()
+    first.run(until=1.3)
+    saved = first.state()
+    second = build()
+    second.restore(saved)
+    resumed = second.run(until=3.0)
+
+    assert len(rest.raster) > 500
+    for ours, theirs in zip(resumed.raster.arrays(), rest.raster.arrays(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(resumed.output("y").values, rest.output("y").values)
+    np.testing.assert_array_equal(resumed.output("y").times, rest.output("y").times)
+    for q in whole.network.projections:
+        np.testing.assert_array_equal(second.weights(q), whole.weights(q))
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_running_in_pieces_changes_nothing(name: str) -> None:
+    def spikes(stops: list[float]) -> list[np.ndarray]:
+        rng = np.random.default_rng(1)
+        net = en.Network(tau=0.05)
+        net.sensor("s", 2, step=0.1)
+        net.layer("h", 5, step=0.1, error_step=0.02, bias=0.2)
+        net.output("y", 1, error_step=0.05)
+        net.connect("s", "h")
+        net.connect("h", "y")
+        sim = en.Simulation(net, plasticity=en.STDP(lr=0.1), engine=name)
+        sim.feed("s", en.Periodic(rng.normal(0, 1, (100, 2)), rate=100))
+        sim.teach("y", en.Periodic(rng.normal(0, 1, 20), rate=20))
+        runs = [sim.run(until=stop).raster.arrays() for stop in stops]
+        return [np.concatenate(column) for column in zip(*runs, strict=True)]
+
+    for ours, theirs in zip(spikes([0.01, 0.5, 0.5, 0.777, 1.0]), spikes([1.0]), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+RASTER_IN_A_PROCESS = """
+import hashlib, numpy as np, eventnet as en
+rng = np.random.default_rng(2)
+net = en.Network(tau=.1)
+net.sensor("s", 3, step=.1); net.layer("h", 20, step=.1, error_step=.02, bias=.1)
+net.output("y", 1, error_step=.05); net.connect("s", "h"); net.connect("h", "y")
+sim = en.Simulation(net, plasticity=en.STDP(lr=.1), seed=7)
+sim.feed("s", en.Periodic(rng.normal(0, 1, (400, 3)), rate=200))
+sim.teach("y", en.Periodic(rng.normal(0, 1, 40), rate=20))
+raster = sim.run(until=2.).raster.arrays()
+print(len(raster.time), hashlib.sha256(b"".join(a.tobytes() for a in raster)).hexdigest())
+"""
+
+
+def test_two_processes_give_the_same_bytes() -> None:
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", RASTER_IN_A_PROCESS],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(outputs) == 1
+    assert int(outputs.pop().split()[0]) > 1000
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_without_a_guard_divergence_stops_the_run_and_names_time_and_population(name: str) -> None:
+    net = en.Network(tau=0.1)
+    net.sensor("s", 1, step=0.01)
+    net.layer("h", 4, step=0.01, error_step=0.01)
+    net.output("y", 1, error_step=0.01)
+    net.connect("s", "h", weights=[[1.0, 0.5, -1.0, 1.0]])
+    net.connect("h", "y", weights=[[0.5]] * 4)
+    sim = en.Simulation(net, plasticity=en.STDP(lr=1e4, cap=None), engine=name)
+    flips = np.where(np.arange(500) % 2, 3.0, -3.0)
+    sim.feed("s", en.Periodic(flips, rate=50))
+    sim.teach("y", en.Periodic(-flips, rate=50))
+    with pytest.raises(Diverged) as caught:
+        sim.run(until=10)
+    assert 0 < caught.value.time < 10
+    assert caught.value.population in ("h", "y")
+    assert repr(caught.value.population) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_weights_stay_when_there_is_no_teacher_and_when_frozen(name: str) -> None:
+    def final(teach: bool, freeze: bool) -> tuple[list[np.ndarray], en.Run]:
+        net = en.Network(tau=0.1)
+        net.sensor("s", 2, step=0.1)
+        net.layer("h", 4, step=0.1, error_step=0.02, bias=0.1)
+        net.output("y", 1, error_step=0.05)
+        net.connect("s", "h")
+        net.connect("h", "y")
+        sim = en.Simulation(net, plasticity=en.STDP(lr=0.1), engine=name)
+        sim.feed("s", en.Periodic(np.random.default_rng(0).normal(0, 1, (50, 2)), rate=50))
+        if teach:
+            sim.teach("y", en.Periodic(np.ones(10), rate=10))
+        if freeze:
+            sim.learning = False
+        run = sim.run(until=1.0)
+        return [sim.weights(q) for q in net.projections], run
+
+    taught, run = final(True, False)
+    assert run.cost.populations["y"]["error_events"] > 0
+    for teach, freeze in ((False, False), (True, True)):
+        weights, run = final(teach, freeze)
+        assert run.cost.populations["y"]["error_events"] == 0
+        untouched, _ = final(False, True)
+        for ours, theirs, changed in zip(weights, untouched, taught, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+            assert not np.array_equal(ours, changed)
+
+
+def test_a_held_reading_costs_its_size_over_tau_and_step_spikes_a_second() -> None:
+    net = en.Network(tau=0.5)
+    net.sensor("s", 1, step=0.25)
+    sim = en.Simulation(net)
+    sim.feed("s", en.Recording([0.0], [1.0]))
+    run = sim.run(until=10.0)
+    # The jump sends 4 quanta at t=0 and leaves phi=0; after half a period the drift takes over:
+    # one spike every tau*step/|x| = .125 s, the first at .0625 s.
+    spikes = run.raster.arrays()
+    assert spikes.count[0] == 4
+    np.testing.assert_allclose(spikes.time[1:], 0.0625 + 0.125 * np.arange(80), rtol=1e-12)

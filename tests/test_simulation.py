@@ -1,0 +1,160 @@
+"""Simulation: wiring, running, recording and what it costs."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import eventnet as en
+from eventnet.sources import with_hold
+
+
+def learner(engine: str = "compiled") -> en.Simulation:
+    rng = np.random.default_rng(4)
+    net = en.Network(tau=0.1)
+    net.sensor("s", 3, step=0.1)
+    net.layer("h", 10, step=0.1, error_step=0.02)
+    net.output("y", 2, error_step=0.05)
+    net.connect("s", "h")
+    net.connect("h", "y")
+    sim = en.Simulation(net, plasticity=en.STDP(lr=0.2), engine=engine, seed=1)
+    x = np.cumsum(rng.normal(0, 0.2, (2000, 3)), axis=0)
+    x -= x.mean(0)
+    sim.feed("s", en.Periodic(x, rate=200))
+    sim.teach("y", en.Periodic(np.tanh(x[::10, :2]), rate=20))
+    return sim
+
+
+def test_it_learns_online() -> None:
+    sim = learner()
+    sim.probe("y", rate=20)
+    target = np.asarray(sim._engine._sources[2].values)  # type: ignore[attr-defined]
+    run = sim.run(until=9.99)
+    error = (run.output("y").values[: len(target)] - target) ** 2
+    assert error[-60:].mean() < 0.5 * error[:20].mean()
+
+
+def test_costs_are_what_the_raster_says() -> None:
+    sim = learner()
+    run = sim.run(until=5.0)
+    stats = run.raster.stats()
+    for name, row in run.cost.populations.items():
+        for suffix, kind in (("", ""), (".error", "error_")):
+            found = stats.get(name + suffix)
+            events, quanta = (found.events, found.quanta) if found else (0, 0)
+            assert row[kind + "events"] == events
+            assert row[kind + "quanta"] == quanta
+    first, second = run.cost.projections["s -> h"], run.cost.projections["h -> y"]
+    assert first["forward"].additions == stats["s"].quanta * 10
+    assert first["forward"].multiply_adds == stats["s"].events * 10
+    assert second["backward"].additions == stats["y.error"].quanta * 10
+    assert first["backward"].additions == 0  # nobody needs the error of a sensor
+    assert first["update"].additions == stats["s"].quanta * 10 + stats["h.error"].quanta * 3
+    assert run.cost.readings == 1001
+    assert run.cost.teachings == 101
+    assert first["forward"].dense == 1001 * 30
+    assert second["update"].dense == 101 * 20
+    assert 0 < second["forward"].zero_skipping < second["forward"].dense
+    assert run.cost.total("dense") == 1001 * (30 + 20) + 101 * (20 + 30 + 20)
+    energy = run.cost.energy_uj()
+    assert energy["dense"] == pytest.approx(run.cost.total("dense") * 3.2e-6)
+    json.dumps(run.cost.as_dict())
+
+
+def test_two_runs_cost_what_one_run_costs() -> None:
+    whole = learner().run(until=3.0).cost
+    sim = learner()
+    parts = [sim.run(until=t).cost for t in (1.1, 3.0)]
+    for field in ("additions", "multiply_adds", "dense", "zero_skipping"):
+        assert sum(p.total(field) for p in parts) == whole.total(field)
+
+
+def test_hold_lets_a_target_expire() -> None:
+    held = with_hold(en.Recording([0.0, 1.0, 1.2], [1.0, 2.0, 3.0]), 0.5)
+    times, values = held.block(0, 10)
+    np.testing.assert_array_equal(times, [0.0, 0.5, 1.0, 1.2, 1.7])
+    np.testing.assert_array_equal(values[:, 0], [1.0, np.nan, 2.0, 3.0, np.nan])
+    sim = learner()
+    sim._fed.discard("y")
+    with pytest.raises(en.ConfigError, match=r"hold=0.1 s: give it with recorded targets"):
+        sim.teach("y", en.Sampled(lambda t: [t, t], rate=1), hold=0.1)
+
+
+def test_a_recorded_run_holds_configuration_and_raster(tmp_path: Path) -> None:
+    run = learner().run(until=2.0, record=tmp_path / "first")
+    assert run.folder is not None
+    config = json.loads((run.folder / "config.json").read_text())
+    assert config["seed"] == 1
+    assert config["plasticity"] == {"rule": "stdp", "lr": 0.2, "cap": 0.5}
+    assert [p["name"] for p in config["network"]["populations"]] == ["s", "h", "y"]
+    assert set(config["versions"]) >= {"eventnet", "numpy", "numba", "python"}
+    in_memory = learner().run(until=2.0).raster.arrays()
+    for ours, theirs in zip(en.Raster.open(run.folder).arrays(), in_memory, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_an_existing_folder_is_refused_and_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    learner().run(until=0.5, record=folder)
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    with pytest.raises(en.RunFolderError, match="exists already"):
+        learner().run(until=0.5, record=folder)
+    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+
+
+def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(en.RunFolderError, match="file/run: cannot be made"):
+        learner().run(until=0.5, record=tmp_path / "file" / "run")
+
+
+def test_a_diverged_run_keeps_its_raster(tmp_path: Path) -> None:
+    sim = learner()
+    sim._engine._weights[:] = 1e305  # type: ignore[attr-defined]
+    with pytest.raises(en.Diverged):
+        sim.run(until=1.0, record=tmp_path / "run")
+    assert len(en.Raster.open(tmp_path / "run")) >= 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda s: s.feed("h", en.Periodic([1.0], rate=1)), r"feed\('h'\): it is a layer"),
+        (lambda s: s.teach("s", en.Periodic([1.0], rate=1)), r"teach\('s'\): it is a sensor"),
+        (lambda s: s.feed("s", en.Periodic([1.0], rate=1)), "it has a source already"),
+        (lambda s: s.feed("t", en.Periodic([1.0], rate=1)), "unknown population 't'"),
+        (lambda s: s.probe("y"), "give either a rate or times"),
+        (lambda s: s.probe("y", rate=1, times=[0.0]), "give either a rate or times"),
+        (lambda s: s.probe("y", rate=-1), "rate=-1 Hz on probe on y"),
+        (lambda s: s.probe("y", times=[1.0, 1.0]), "times must be finite and increase"),
+        (lambda s: s.probe("y", times=[-1.0, 1.0]), "begins at -1 s"),
+        (lambda s: (s.probe("y", rate=1), s.probe("y", rate=1)), "there is one already"),
+        (lambda s: s.run(until=math.inf), "until=inf s: must be finite"),
+        (lambda s: (s.run(until=0.2), s.run(until=0.1)), "until=0.1 s: must be finite and at"),
+        (lambda s: s.run(until=0.1).output("y"), "no probe on 'y'"),
+        (lambda s: s.weights("s -> y"), "unknown projection 's -> y'"),
+        (lambda s: (s.run(until=0.2), s.switch_learning(False, at=0.1)), "stands at 0.2 s"),
+        (lambda s: en.Simulation(s.network, engine="brian"), "unknown engine 'brian'"),
+        (lambda s: en.Simulation(s.network, t0=math.nan), "t0=nan s"),
+        (lambda s: setattr(en.Simulation(s.network), "learning", True), "without plasticity"),
+        (lambda s: en.STDP(lr=-1), "lr=-1 on STDP"),
+        (lambda s: en.STDP(lr=1, cap=0), "cap=0 on STDP"),
+    ],
+)
+def test_each_mistake_has_one_message(wrong: object, message: str) -> None:
+    with pytest.raises((en.ConfigError, en.DataError), match=message):
+        wrong(learner())  # type: ignore[operator]
+
+
+def test_progress_is_reported_and_changes_nothing() -> None:
+    seen: list[tuple[float, int]] = []
+    quiet = learner().run(until=2.0)
+    told = learner().run(until=2.0, progress=lambda t, spikes: seen.append((t, spikes)))
+    assert seen[-1] == (2.0, len(quiet.raster)) or seen[-1][0] == 2.0
+    assert len(seen) > 50
+    for ours, theirs in zip(told.raster.arrays(), quiet.raster.arrays(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
