@@ -217,6 +217,13 @@ class Simulation:
         self._probes[found.name] = probe
         self.world.add(probe)
 
+    def probed(self, population: str) -> Trace:
+        """Return all that the probe on `population` has read so far, also during a run."""
+        if population not in self._probes:
+            raise ConfigError(f"no probe on {population!r}: call Simulation.probe first")
+        probe = self._probes[population]
+        return Trace(probe.times, probe.values)
+
     def switch_learning(self, on: bool, at: float) -> None:
         """Turn learning on or off at time `at` (s), before that instant runs.
 

@@ -1,0 +1,135 @@
+"""A drone's flight: a gyroscope fills in what a slow camera has not yet seen.
+
+Two real sensors of very different rate meet in one hidden layer: the inertial unit at 200 Hz and
+the camera's image flow at 4 Hz (every fifth frame), each on its own timestamps, each reading held.
+The target is the flow at every frame, 20 Hz. The network learns online over the first 70 % of the
+flight, in several passes; then it is frozen and its spiking readout is scored on the last 30 %.
+
+The camera's flow arrives `latency` after its frame, so no reading contains the frame on which it is
+scored. Scaling comes from the training part, settings were chosen on its last fifth
+(`--set score=validation`).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+import eventnet as en
+from eventnet.baselines import DenseNetwork, held, least_squares, r2
+from eventnet.data import euroc, fetch
+from eventnet.scenario import Outcome, Session
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What `--set key=value` can change. Steps are in standard deviations of the signal."""
+
+    hidden: int = 100
+    tau: float = 0.08  # s
+    imu_step: float = 0.2
+    camera_step: float = 0.25
+    hidden_step: float = 0.2
+    error_step: float = 0.4
+    hidden_error_step: float = 0.05
+    lr: float = 0.1  # per second
+    passes: int = 10
+    hold: float = 0.01  # s for which a target holds after its frame
+    latency: float = 0.013  # s from a frame to the arrival of its flow
+    every: int = 5  # the camera gives every n-th frame
+    dense_lr: float = 0.003  # of the dense network, per sample
+    dense_passes: int = 10
+    score: Literal["test", "validation"] = "test"
+
+
+def run(p: Parameters, session: Session) -> Outcome:
+    """Learn online, freeze, score."""
+    if not (p.latency > 0 and p.passes >= 1 and p.every >= 1):
+        raise en.ConfigError(
+            f"latency={p.latency} s, passes={p.passes}, every={p.every}: latency must be positive, "
+            "the others at least 1"
+        )
+    flight = euroc.load(fetch("euroc-v1-01", progress=session.report is not None))
+    frames = len(flight.flow)
+    train, test = slice(0, int(0.7 * frames)), slice(int(0.7 * frames), frames)
+    if p.score == "validation":
+        train, test = slice(0, int(0.8 * train.stop)), slice(int(0.8 * train.stop), train.stop)
+    split = float(flight.frame_t[test.start - 1 : test.start + 1].mean())
+    end = float(flight.frame_t[test.stop - 1])
+    imu = standardize(flight.imu, flight.imu_t <= split)
+    flow = standardize(flight.flow, flight.frame_t <= split)
+    seen = np.arange(frames) % p.every == 0
+
+    net = en.Network(tau=p.tau)
+    net.sensor("imu", 6, step=p.imu_step)
+    net.sensor("camera", 2, step=p.camera_step)
+    net.layer("hidden", p.hidden, step=p.hidden_step, error_step=p.hidden_error_step)
+    net.output("flow", 2, error_step=p.error_step)
+    for source, target in (("imu", "hidden"), ("camera", "hidden"), ("hidden", "flow")):
+        net.connect(source, target)
+    sim = en.Simulation(
+        net, plasticity=en.STDP(lr=p.lr), engine=session.engine, seed=session.seed
+    )
+    initial = [sim.weights(name) for name in ("imu -> hidden", "camera -> hidden", "hidden -> flow")]
+
+    def passes(times: Floats, values: Floats, until: float) -> en.Recording:
+        """Repeat the training part, then go on to `until`, on one time axis."""
+        part, rest = times <= split, (times > split) & (times <= until)
+        starts = split * np.arange(p.passes)
+        return en.Recording(
+            np.concatenate([*(times[part] + s for s in starts), times[rest] + starts[-1]]),
+            np.concatenate([*([values[part]] * p.passes), values[rest]]),
+        )
+
+    sim.feed("imu", passes(flight.imu_t, imu, end))
+    sim.feed("camera", passes(flight.frame_t[seen] + p.latency, flow[seen], end))
+    sim.teach("flow", passes(flight.frame_t, flow, split), hold=p.hold)
+    last = split * (p.passes - 1)
+    sim.switch_learning(False, at=last + split)
+    scored = passes(flight.frame_t, flow, end)
+    sim.probe("flow", times=scored.times)
+
+    def running_error() -> float | None:
+        """Root mean square error over the last two seconds of frames, in standard deviations."""
+        read = sim.probed("flow").values
+        recent = slice(max(len(read) - 40, 0), len(read))
+        difference = read[recent] - np.asarray(scored.values)[recent]
+        return float(np.sqrt((difference**2).mean())) if len(read) else None
+
+    result = session.run(sim, last + end, running_error)
+    features = np.column_stack(
+        [
+            held(flight.imu_t, imu, flight.frame_t),
+            held(flight.frame_t[seen], flow[seen], flight.frame_t, before=True),
+        ]
+    )
+    dense = DenseNetwork([np.concatenate(initial[:2]), initial[2]])
+    for k in [*range(train.stop)] * p.dense_passes:
+        dense.train(features[k], flow[k], p.dense_lr)
+    trained = {"every target": dense.multiply_adds, "skipping zeros": dense.zero_skipping}
+    baselines = {
+        "least squares, both sensors": least_squares(features, flow, train, test),
+        "least squares, IMU": least_squares(features[:, :6], flow, train, test),
+        "least squares, camera": least_squares(features[:, 6:], flow, train, test),
+        "persistence": r2(features[test, 6:], flow[test]),
+        "the same network dense, SGD": r2([dense.forward(x) for x in features[test]], flow[test]),
+    }
+    read = result.output("flow").values
+    complete = len(read) == len(scored)
+    return Outcome(
+        result,
+        metrics={"r2": r2(read[-(test.stop - test.start) :], flow[test])} if complete else {},
+        baselines={name: {"r2": value} for name, value in baselines.items()},
+        dense={
+            f"dense SGD at every target, {p.dense_passes} passes": trained["every target"],
+            f"zero-skipping SGD at every target, {p.dense_passes} passes": trained["skipping zeros"],
+        },
+    )
+
+
+def standardize(values: Floats, train: NDArray[np.bool_]) -> Floats:
+    """Scale to mean 0 and deviation 1 of the training part."""
+    return (values - values[train].mean(0)) / values[train].std(0)

@@ -1,0 +1,196 @@
+"""The command line, as a person and as a program would use it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCENARIO = '''
+"""A sine heard at 100 Hz, its negative taught at 20 Hz."""
+from dataclasses import dataclass
+from typing import Literal
+import numpy as np
+import eventnet as en
+from eventnet.baselines import r2
+from eventnet.scenario import Outcome, Session
+
+@dataclass(frozen=True)
+class Parameters:
+    tau: float = 0.1
+    size: int = 8
+    learn: bool = True
+    kind: Literal["sine", "broken", "gone"] = "sine"
+
+def run(p: Parameters, session: Session) -> Outcome:
+    net = en.Network(tau=p.tau)
+    net.sensor("angle", 1, step=0.1)
+    net.layer("hidden", p.size, step=0.1, error_step=0.05)
+    net.output("torque", 1, error_step=0.05)
+    net.connect("angle", "hidden")
+    net.connect("hidden", "torque")
+    rule = en.STDP(lr=0.5) if p.learn else None
+    sim = en.Simulation(net, plasticity=rule, engine=session.engine, seed=session.seed)
+    signal = np.sin(np.arange(400) / 10)
+    if p.kind == "broken":
+        signal[17] = np.nan
+    if p.kind == "gone":
+        open("/nowhere/at/all.csv")
+    sim.feed("angle", en.Periodic(signal, rate=100))
+    sim.teach("torque", en.Periodic(-signal[::5], rate=20))
+    sim.probe("torque", rate=20)
+    out = session.run(sim, 3.95)
+    read = out.output("torque").values
+    return Outcome(out, metrics={"r2": r2(read, -signal[::5][: len(read), None])},
+                   baselines={"zero": {"r2": [0.0]}})
+'''
+
+
+def eventnet(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    root = str(Path(__file__).resolve().parent.parent)
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return subprocess.run(
+        [sys.executable, "-m", "eventnet.cli", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "80"},
+        check=False,
+    )
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "sine.py").write_text(SCENARIO)
+    return tmp_path
+
+
+def test_json_prints_one_object_with_everything_in_it(place: Path) -> None:
+    done = eventnet("run", "sine.py", "--json", "--seed", "3", "--set", "size=12", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    summary = json.loads(done.stdout)
+    assert summary["scenario"] == "sine"
+    assert summary["parameters"] == {"tau": 0.1, "size": 12, "learn": True, "kind": "sine"}
+    assert summary["seed"] == 3
+    assert summary["engine"] == "compiled"
+    assert summary["simulated_s"] == 3.95
+    assert summary["wall_s"] > 0
+    assert summary["events"]["hidden"] > 10
+    assert summary["quanta"]["hidden"] >= summary["events"]["hidden"]
+    assert set(summary["additions"]["angle -> hidden"]) == {"forward", "backward", "update"}
+    assert summary["operations"]["dense"]["all"] > summary["operations"]["zero_skipping"]["all"] > 0
+    assert summary["baselines"] == {"zero": {"r2": [0.0]}}
+    assert len(summary["metrics"]["r2"]) == 1
+    assert "numba" in summary["versions"]
+    folder = place / summary["folder"]
+    assert json.loads((folder / "metrics.json").read_text()) == summary
+    assert (folder / "config.json").exists()
+    assert (folder / "raster.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_table_fits_80_columns_and_runs_are_numbered(place: Path) -> None:
+    first = eventnet("run", "sine.py", cwd=place)
+    second = eventnet("run", "sine.py", "--quiet", cwd=place)
+    assert first.returncode == second.returncode == 0
+    assert "hidden.error" in first.stdout
+    assert "additions, one a quantum" in first.stdout
+    assert "runs/sine-1" in first.stdout
+    assert max(map(len, first.stdout.splitlines())) <= 80
+    assert "…" not in first.stdout
+    assert second.stdout == ""
+    assert sorted(p.name for p in (place / "runs").iterdir()) == ["sine-1", "sine-2"]
+
+
+def test_both_engines_give_the_same_run(place: Path) -> None:
+    summaries = [
+        json.loads(eventnet("run", "sine.py", "--json", "--engine", name, cwd=place).stdout)
+        for name in ("compiled", "actors")
+    ]
+    for key in ("metrics", "events", "quanta", "additions", "operations"):
+        assert summaries[0][key] == summaries[1][key]
+
+
+def test_raster_commands(place: Path) -> None:
+    assert eventnet("run", "sine.py", "--quiet", "--out", "r", "--until", "2", cwd=place).returncode == 0
+    stats = eventnet("raster", "stats", "r", "--json", cwd=place)
+    rows = json.loads(stats.stdout)
+    assert rows["hidden"]["events"] > 0
+    assert rows["angle"]["last"] <= 2
+    table = eventnet("raster", "stats", "r", "--stop", "1", cwd=place)
+    assert "hidden.error" in table.stdout
+    exported = eventnet("raster", "export", "r", "-o", "s.csv", "--population", "angle", cwd=place)
+    assert exported.returncode == 0, exported.stderr
+    lines = (place / "s.csv").read_text().splitlines()
+    assert lines[0] == "time,population,neuron,count"
+    assert len(lines) == 1 + rows["angle"]["events"]
+    plotted = eventnet("raster", "plot", "r", "-o", "p.svg", cwd=place)
+    assert plotted.returncode == 0
+    assert "<svg" in (place / "p.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["run", "drnoe"], 2, "unknown scenario 'drnoe'; did you mean 'drone'?"),
+        (["run", "missing.py"], 2, "scenario file missing.py: does not exist"),
+        (["run", "empty.py"], 2, "must define a dataclass Parameters"),
+        (["run", "syntax.py"], 2, "line 1"),
+        (["run", "sine.py", "--set", "tua=1"], 2, "unknown parameter of sine 'tua'; did you mean 'tau'"),
+        (["run", "sine.py", "--set", "tau"], 2, "--set tau: must be key=value"),
+        (["run", "sine.py", "--set", "tau=fast"], 2, "tau=fast: must be of type float"),
+        (["run", "sine.py", "--set", "size=1.5"], 2, "size=1.5: must be of type int"),
+        (["run", "sine.py", "--set", "learn=maybe"], 2, "learn=maybe: must be true or false"),
+        (["run", "sine.py", "--set", "kind=sin"], 2, "did you mean 'sine'"),
+        (["run", "sine.py", "--set", "tau=-1"], 2, "tau=-1.0 s on the network: must be positive"),
+        (["run", "sine.py", "--set", "tau=nan"], 2, "tau=nan s on the network"),
+        (["run", "sine.py", "--until", "-2"], 2, "until=-2.0 s: must be positive"),
+        (["run", "sine.py", "--engine", "gpu"], 2, "'gpu' is not one of"),
+        (["run", "sine.py", "--seed", "-1"], 2, "-1"),
+        (["run", "sine.py", "--frobnicate"], 2, "--frobnicate"),
+        (["run", "sine.py", "--out", "taken"], 1, "taken: exists already"),
+        (["run", "sine.py", "--out", "taken/file/run"], 1, "taken/file/run: cannot be made"),
+        (["run", "sine.py", "--set", "kind=broken"], 1, "reading nan in sample 17, column 0, of angle"),
+        (["run", "sine.py", "--set", "kind=gone"], 1, "/nowhere/at/all.csv: No such file"),
+        (["frobnicate"], 2, "frobnicate"),
+        (["raster", "stats", "nothing"], 1, "nothing"),
+        (["raster", "stats", "taken"], 1, "taken"),
+        (["raster", "plot", "good", "--population", "hiden"], 2, "hidden"),
+        (["raster", "export", "good", "-o", "x.xyz"], 2, "xyz"),
+        (["raster", "export", "good", "-o", "taken/file"], 2, "taken/file"),
+        (["data", "info", "nist"], 2, "mnist"),
+        (["data", "fetch", "nist"], 2, "mnist"),
+    ],
+)
+def test_a_mistake_gives_one_message_an_exit_code_and_harms_nothing(
+    place: Path, arguments: list[str], code: int, message: str
+) -> None:
+    (place / "empty.py").write_text("")
+    (place / "syntax.py").write_text("def")
+    (place / "taken").mkdir()
+    (place / "taken" / "file").write_text("precious")
+    if "good" in arguments:
+        assert eventnet("run", "sine.py", "--quiet", "--out", "good", cwd=place).returncode == 0
+    before = {p: p.read_bytes() for p in place.rglob("*") if p.is_file()}
+    done = eventnet(*arguments, cwd=place)
+    assert done.returncode == code, done.stderr
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert {p: p.read_bytes() for p in before} == before
+
+
+def test_help_shows_examples_and_the_lists_list(place: Path) -> None:
+    assert "eventnet run drone" in eventnet("--help", cwd=place).stdout
+    for command in (["run"], ["raster"], ["raster", "export"], ["data"], ["scenarios"]):
+        assert eventnet(*command, "--help", cwd=place).returncode == 0
+    names = json.loads(eventnet("scenarios", "--json", cwd=place).stdout)
+    assert names["drone"]["parameters"]["every"] == 5
+    assert "drone" in eventnet("scenarios", cwd=place).stdout
+    sets = json.loads(eventnet("data", "list", "--json", cwd=place).stdout)
+    assert {"mnist", "euroc-v1-01"} <= set(sets)
+    assert "licence" in eventnet("data", "info", "mnist", cwd=place).stdout
