@@ -27,7 +27,9 @@ def network() -> en.Network:
     return net
 
 
-def measure(images: np.ndarray, labels: np.ndarray, learn: bool, repetitions: int) -> dict[str, object]:
+def measure(
+    images: np.ndarray, labels: np.ndarray, learn: bool, repetitions: int
+) -> dict[str, object]:
     rule = en.STDP(lr=0.01) if learn else None
     sim = en.Simulation(network(), plasticity=rule, seed=0)
     sim.feed("image", en.Periodic(images, rate=1 / HOLD))

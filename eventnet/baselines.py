@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +11,7 @@ Floats = NDArray[np.float64]
 
 
 def r2(predicted: ArrayLike, target: ArrayLike) -> list[float]:
-    """Return the share of each component's variance that is explained, ``1 - |y-p|^2/|y-mean y|^2``.
+    """Return each component's explained share of variance, ``1 - |y-p|^2/|y - mean y|^2``.
 
     Parameters
     ----------
@@ -56,7 +55,9 @@ def held(times: ArrayLike, values: ArrayLike, at: ArrayLike, *, before: bool = F
     return padded[index]
 
 
-def least_squares(features: ArrayLike, targets: ArrayLike, train: slice, test: slice) -> list[float]:
+def least_squares(
+    features: ArrayLike, targets: ArrayLike, train: slice, test: slice
+) -> list[float]:
     """Fit targets by features and an intercept on `train`; return R2 a component on `test`.
 
     Parameters
@@ -72,12 +73,14 @@ def least_squares(features: ArrayLike, targets: ArrayLike, train: slice, test: s
 
 @dataclass
 class DenseNetwork:
-    """A ReLU network recomputed at every sample and trained by SGD, with its operations counted.
+    """A network recomputed at every sample and trained by SGD, with its operations counted.
 
     Parameters
     ----------
     weights : list of ndarray
         One matrix (n_in, n_out) a layer; changed in place by training.
+    relu : bool
+        Whether hidden units are rectified; False: identity.
 
     Attributes
     ----------
@@ -86,6 +89,7 @@ class DenseNetwork:
     """
 
     weights: list[Floats]
+    relu: bool = True
     multiply_adds: int = 0
     zero_skipping: int = 0
     _signals: list[Floats] = field(default_factory=list, repr=False)
@@ -95,7 +99,8 @@ class DenseNetwork:
         self._signals = [x]
         for k, w in enumerate(self.weights):
             z = self._signals[-1] @ w
-            self._signals.append(z if k == len(self.weights) - 1 else np.maximum(z, 0.0))
+            last = k == len(self.weights) - 1
+            self._signals.append(np.maximum(z, 0.0) if self.relu and not last else z)
             self.multiply_adds += w.size
             self.zero_skipping += int(np.count_nonzero(self._signals[-2])) * w.shape[1]
         return self._signals[-1]
@@ -112,17 +117,10 @@ class DenseNetwork:
             self.multiply_adds += w.size
             self.zero_skipping += on * reached
             if k:
-                error = (w @ error) * (signal > 0)
+                error = w @ error
+                if self.relu:
+                    error = error * (signal > 0)
                 self.multiply_adds += w.size
                 self.zero_skipping += on * reached
         for k, gradient in gradients:
             self.weights[k] -= lr * gradient
-
-    @property
-    def sizes(self) -> list[int]:
-        """Return the widths of the layers, input first."""
-        return [self.weights[0].shape[0], *(w.shape[1] for w in self.weights)]
-
-    def __post_init__(self) -> None:
-        for a, b in pairwise(self.weights):
-            assert a.shape[1] == b.shape[0]

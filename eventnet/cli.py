@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
+class BadUsage(click.ClickException):
+    """A value that cannot be used as given: exit code 2, like click's own usage errors."""
+
+    exit_code = 2
+
+
 class Commands(click.Group):
     """A group whose deliberate errors end in one message and an exit code, without a traceback."""
 
@@ -30,9 +36,8 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except EventNetError as error:
-            failure = click.ClickException(str(error))
-            failure.exit_code = 2 if isinstance(error, ConfigError) else 1
-            raise failure from error
+            usage = isinstance(error, ConfigError)
+            raise (BadUsage if usage else click.ClickException)(str(error)) from error
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(f"{place}{error.strerror or error}") from error
@@ -136,7 +141,9 @@ def data_list(as_json: bool) -> None:
     """List the data sets and whether each is in the cache."""
     from eventnet.data import cached, names, recipe
 
-    rows = {name: {"title": recipe(name).title, "cached": cached(name) is not None} for name in names()}
+    rows = {
+        name: {"title": recipe(name).title, "cached": cached(name) is not None} for name in names()
+    }
     if as_json:
         click.echo(json.dumps(rows))
         return
@@ -238,7 +245,9 @@ def raster_stats(
 @raster.command("plot", context_settings=HELP)
 @click.argument("run_folder", type=click.Path(path_type=Path), metavar="RUN")
 @window
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="PNG, SVG or PDF. [RUN/raster.png]")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="PNG, SVG or PDF. [RUN/raster.png]"
+)
 def raster_plot(
     run_folder: Path,
     start: float | None,

@@ -120,7 +120,9 @@ def snapshot(counters: eq.Counters) -> list[NDArray[np.int64]]:
     return [array.copy() for array in counters]
 
 
-def cost_between(plan: Plan, before: list[NDArray[np.int64]], after: list[NDArray[np.int64]]) -> Cost:
+def cost_between(
+    plan: Plan, before: list[NDArray[np.int64]], after: list[NDArray[np.int64]]
+) -> Cost:
     """Return the cost of what happened between two snapshots."""
     population, projection, network = (b - a for a, b in zip(before, after, strict=True))
     instants, readings, teachings = (int(k) for k in network)

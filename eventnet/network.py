@@ -350,7 +350,9 @@ class Network:
             raise ConfigError(f"threshold={threshold} on {name}: must lie in [0.5, 1]")
         biases = np.asarray(bias, dtype=np.float64)
         if biases.ndim > 1 or (biases.ndim == 1 and biases.shape != (size,)):
-            raise ConfigError(f"bias of shape {biases.shape} on {name}: must be a number or ({size},)")
+            raise ConfigError(
+                f"bias of shape {biases.shape} on {name}: must be a number or ({size},)"
+            )
         if not np.isfinite(biases).all():
             raise ConfigError(f"bias on {name}: must be finite")
         population = Population(

@@ -33,7 +33,9 @@ def print_summary(
     out = console or Console()
     names = list(summary["metrics"])
     fit = _table("fit", *names)
-    fit.add_row(f"spiking ({summary['scenario']})", *(_figure(v) for v in summary["metrics"].values()))
+    fit.add_row(
+        f"spiking ({summary['scenario']})", *(_figure(v) for v in summary["metrics"].values())
+    )
     for baseline, figures in summary["baselines"].items():
         fit.add_row(baseline, *(_figure(figures.get(name)) for name in names))
     out.print(fit)

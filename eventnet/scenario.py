@@ -244,9 +244,7 @@ def execute(
     if target.exists():
         raise RunFolderError(f"{target}: exists already; choose another folder or remove it")
     config = {"scenario": scenario.name, "parameters": dataclasses.asdict(parameters)}
-    outcome = scenario.function(
-        parameters, Session(seed, engine, until, target, report, config)
-    )
+    outcome = scenario.function(parameters, Session(seed, engine, until, target, report, config))
     summary = summarize(scenario, config, seed, engine, outcome) | {"versions": versions()}
     with written_aside(target / "metrics.json") as path:
         path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
@@ -295,6 +293,8 @@ def read_summary(run_folder: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); the run may not have finished") from error
+        raise DataError(
+            f"{path}: cannot be read ({error}); the run may not have finished"
+        ) from error
     assert isinstance(found, dict)
     return found

@@ -173,8 +173,9 @@ class Simulation:
         if hold is not None:
             if isinstance(source, Sampled):
                 raise ConfigError(f"hold={hold} s: give it with recorded targets, not with Sampled")
-            source = with_hold(source, hold)
-        self._attach(population, source)
+            self._attach(population, with_hold(source, hold))
+        else:
+            self._attach(population, source)
 
     def probe(
         self,
@@ -327,9 +328,7 @@ class Simulation:
             cost=cost_between(self.plan, before, self._counted),
             folder=folder,
             _probes={
-                name: Trace(
-                    probe.times[seen[name] : len(probe.values)], probe.values[seen[name] :]
-                )
+                name: Trace(probe.times[seen[name] : len(probe.values)], probe.values[seen[name] :])
                 for name, probe in self._probes.items()
             },
         )
@@ -361,7 +360,9 @@ class Simulation:
     def _get(self, which: Population | str, kind: str, verb: str) -> Population:
         population = self.network.population(which)
         if population.kind != kind:
-            raise ConfigError(f"{verb}({population.name!r}): it is a {population.kind}, not a {kind}")
+            raise ConfigError(
+                f"{verb}({population.name!r}): it is a {population.kind}, not a {kind}"
+            )
         if population.name in self._fed:
             raise ConfigError(
                 f"{verb}({population.name!r}): it has a source already; join the recordings"

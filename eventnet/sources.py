@@ -17,9 +17,14 @@ Floats = NDArray[np.float64]
 class Source(Protocol):
     """A finite series of samples that an engine takes in blocks."""
 
-    width: int
+    @property
+    def width(self) -> int:
+        """Return the number of components of a sample."""
+        ...
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        ...
 
     def block(self, start: int, stop: int) -> tuple[Floats, Floats]:
         """Return the times (n,) in s and the values (n, width) of samples start to stop - 1."""

@@ -38,7 +38,8 @@ class Clock(simpy.Environment):
         event = simpy.Event(self)
         event._ok = True
         event._value = None
-        heappush(self._queue, (time, priority, next(self._eid), event))  # type: ignore[arg-type]
+        entry: Any = (time, priority, next(self._eid), event)
+        heappush(self._queue, entry)
         return event
 
 
@@ -292,7 +293,9 @@ class World:
         self.settle(time)
         return self.engine.read(population.index, time)
 
-    def run(self, until: float, slices: int = 1, report: Callable[[float], None] | None = None) -> None:
+    def run(
+        self, until: float, slices: int = 1, report: Callable[[float], None] | None = None
+    ) -> None:
         """Run everything up to and with `until`, calling `report` with the time now and then."""
         start = max(self.settled, self.env.now)
         if until < start:

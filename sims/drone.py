@@ -28,20 +28,20 @@ Floats = NDArray[np.float64]
 class Parameters:
     """What `--set key=value` can change. Steps are in standard deviations of the signal."""
 
-    hidden: int = 100
-    tau: float = 0.08  # s
-    imu_step: float = 0.2
-    camera_step: float = 0.25
+    hidden: int = 40
+    activation: Literal["identity", "relu"] = "identity"
+    tau: float = 0.04  # s
+    imu_step: float = 0.5
+    camera_step: float = 0.1
     hidden_step: float = 0.2
     error_step: float = 0.4
-    hidden_error_step: float = 0.05
-    lr: float = 0.1  # per second
-    passes: int = 10
-    hold: float = 0.01  # s for which a target holds after its frame
-    latency: float = 0.013  # s from a frame to the arrival of its flow
+    hidden_error_step: float = 0.1
+    lr: float = 0.02  # per second
+    passes: int = 20
+    hold: float = 0.02  # s for which a target holds after its frame
+    latency: float = 0.023  # s from a frame to the arrival of its flow
     every: int = 5  # the camera gives every n-th frame
-    dense_lr: float = 0.003  # of the dense network, per sample
-    dense_passes: int = 10
+    dense_lr: float = 0.0003  # of the dense network, per sample
     score: Literal["test", "validation"] = "test"
 
 
@@ -66,14 +66,20 @@ def run(p: Parameters, session: Session) -> Outcome:
     net = en.Network(tau=p.tau)
     net.sensor("imu", 6, step=p.imu_step)
     net.sensor("camera", 2, step=p.camera_step)
-    net.layer("hidden", p.hidden, step=p.hidden_step, error_step=p.hidden_error_step)
+    net.layer(
+        "hidden",
+        p.hidden,
+        activation=p.activation,
+        step=p.hidden_step,
+        error_step=p.hidden_error_step,
+    )
     net.output("flow", 2, error_step=p.error_step)
     for source, target in (("imu", "hidden"), ("camera", "hidden"), ("hidden", "flow")):
         net.connect(source, target)
-    sim = en.Simulation(
-        net, plasticity=en.STDP(lr=p.lr), engine=session.engine, seed=session.seed
-    )
-    initial = [sim.weights(name) for name in ("imu -> hidden", "camera -> hidden", "hidden -> flow")]
+    sim = en.Simulation(net, plasticity=en.STDP(lr=p.lr), engine=session.engine, seed=session.seed)
+    initial = [
+        sim.weights(name) for name in ("imu -> hidden", "camera -> hidden", "hidden -> flow")
+    ]
 
     def passes(times: Floats, values: Floats, until: float) -> en.Recording:
         """Repeat the training part, then go on to `until`, on one time axis."""
@@ -106,14 +112,19 @@ def run(p: Parameters, session: Session) -> Outcome:
             held(flight.frame_t[seen], flow[seen], flight.frame_t, before=True),
         ]
     )
-    dense = DenseNetwork([np.concatenate(initial[:2]), initial[2]])
-    for k in [*range(train.stop)] * p.dense_passes:
+    interval = held(flight.frame_t, np.arange(1.0, frames + 1)[:, None], flight.imu_t, before=True)
+    averaged = np.array([imu[interval[:, 0] == k].mean(0) for k in range(frames)])
+    dense = DenseNetwork([np.concatenate(initial[:2]), initial[2]], relu=p.activation == "relu")
+    for k in [*range(train.stop)] * p.passes:
         dense.train(features[k], flow[k], p.dense_lr)
     trained = {"every target": dense.multiply_adds, "skipping zeros": dense.zero_skipping}
     baselines = {
         "least squares, both sensors": least_squares(features, flow, train, test),
         "least squares, IMU": least_squares(features[:, :6], flow, train, test),
         "least squares, camera": least_squares(features[:, 6:], flow, train, test),
+        "least squares, both, IMU averaged": least_squares(
+            np.column_stack([averaged, features[:, 6:]]), flow, train, test
+        ),
         "persistence": r2(features[test, 6:], flow[test]),
         "the same network dense, SGD": r2([dense.forward(x) for x in features[test]], flow[test]),
     }
@@ -124,12 +135,13 @@ def run(p: Parameters, session: Session) -> Outcome:
         metrics={"r2": r2(read[-(test.stop - test.start) :], flow[test])} if complete else {},
         baselines={name: {"r2": value} for name, value in baselines.items()},
         dense={
-            f"dense SGD at every target, {p.dense_passes} passes": trained["every target"],
-            f"zero-skipping SGD at every target, {p.dense_passes} passes": trained["skipping zeros"],
+            f"dense SGD at every target, {p.passes} passes": trained["every target"],
+            f"zero-skipping SGD at every target, {p.passes} passes": trained["skipping zeros"],
         },
     )
 
 
 def standardize(values: Floats, train: NDArray[np.bool_]) -> Floats:
     """Scale to mean 0 and deviation 1 of the training part."""
-    return (values - values[train].mean(0)) / values[train].std(0)
+    scaled: Floats = (values - values[train].mean(0)) / values[train].std(0)
+    return scaled

@@ -28,7 +28,9 @@ def cases(draw: Any) -> Case:
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     network = en.Network(tau=draw(st.sampled_from([0.02, 0.1, 0.5])))
     sensors = [
-        network.sensor(f"sensor{k}", draw(st.integers(1, 4)), step=draw(st.sampled_from([0.1, 0.25])))
+        network.sensor(
+            f"sensor{k}", draw(st.integers(1, 4)), step=draw(st.sampled_from([0.1, 0.25]))
+        )
         for k in range(draw(st.integers(1, 3)))
     ]
     layers: list[Any] = []

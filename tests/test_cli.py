@@ -116,7 +116,10 @@ def test_both_engines_give_the_same_run(place: Path) -> None:
 
 
 def test_raster_commands(place: Path) -> None:
-    assert eventnet("run", "sine.py", "--quiet", "--out", "r", "--until", "2", cwd=place).returncode == 0
+    assert (
+        eventnet("run", "sine.py", "--quiet", "--out", "r", "--until", "2", cwd=place).returncode
+        == 0
+    )
     stats = eventnet("raster", "stats", "r", "--json", cwd=place)
     rows = json.loads(stats.stdout)
     assert rows["hidden"]["events"] > 0
@@ -140,7 +143,11 @@ def test_raster_commands(place: Path) -> None:
         (["run", "missing.py"], 2, "scenario file missing.py: does not exist"),
         (["run", "empty.py"], 2, "must define a dataclass Parameters"),
         (["run", "syntax.py"], 2, "line 1"),
-        (["run", "sine.py", "--set", "tua=1"], 2, "unknown parameter of sine 'tua'; did you mean 'tau'"),
+        (
+            ["run", "sine.py", "--set", "tua=1"],
+            2,
+            "unknown parameter of sine 'tua'; did you mean 'tau'",
+        ),
         (["run", "sine.py", "--set", "tau"], 2, "--set tau: must be key=value"),
         (["run", "sine.py", "--set", "tau=fast"], 2, "tau=fast: must be of type float"),
         (["run", "sine.py", "--set", "size=1.5"], 2, "size=1.5: must be of type int"),
@@ -154,7 +161,11 @@ def test_raster_commands(place: Path) -> None:
         (["run", "sine.py", "--frobnicate"], 2, "--frobnicate"),
         (["run", "sine.py", "--out", "taken"], 1, "taken: exists already"),
         (["run", "sine.py", "--out", "taken/file/run"], 1, "taken/file/run: cannot be made"),
-        (["run", "sine.py", "--set", "kind=broken"], 1, "reading nan in sample 17, column 0, of angle"),
+        (
+            ["run", "sine.py", "--set", "kind=broken"],
+            1,
+            "reading nan in sample 17, column 0, of angle",
+        ),
         (["run", "sine.py", "--set", "kind=gone"], 1, "/nowhere/at/all.csv: No such file"),
         (["frobnicate"], 2, "frobnicate"),
         (["raster", "stats", "nothing"], 1, "nothing"),

@@ -59,7 +59,9 @@ def test_engines_agree_event_for_event(record_property: Callable[[str, object], 
 
     agree()
     assert compared["networks"] >= 200
-    record_property("engines compared", f"{compared['networks']} networks, {compared['events']} events")
+    record_property(
+        "engines compared", f"{compared['networks']} networks, {compared['events']} events"
+    )
 
 
 @pytest.mark.parametrize("name", ENGINES)

@@ -59,9 +59,10 @@ def test_toggle_is_where_z_crosses_zero(t: float, u: float, bias: float, tau: fl
     when = eq.toggle(t, t, u, bias, tau, z > 0)
     assert when > t
     if when < math.inf and abs(bias) > 1e-3:
-        assert abs(bias + u * math.exp(-(when - t) / tau)) <= 1e-9 * max(abs(u), 1) + abs(
-            bias
-        ) * 4 * math.ulp(when) / tau
+        assert (
+            abs(bias + u * math.exp(-(when - t) / tau))
+            <= 1e-9 * max(abs(u), 1) + abs(bias) * 4 * math.ulp(when) / tau
+        )
 
 
 @given(

@@ -26,9 +26,9 @@ def test_tau_must_be_positive(tau: float) -> None:
 @pytest.mark.parametrize("step", [0.0, -0.5, float("nan")])
 def test_steps_must_be_positive_and_the_population_is_named(step: float) -> None:
     net = en.Network(tau=0.1)
-    with pytest.raises(en.ConfigError, match="step=.* on camera: must be positive"):
+    with pytest.raises(en.ConfigError, match=r"step=.* on camera: must be positive"):
         net.sensor("camera", 3, step=step)
-    with pytest.raises(en.ConfigError, match="error_step=.* on deep: must be positive"):
+    with pytest.raises(en.ConfigError, match=r"error_step=.* on deep: must be positive"):
         net.layer("deep", 3, step=0.1, error_step=step)
 
 

@@ -123,7 +123,9 @@ def test_between_arrivals_a_layer_without_bias_is_silent() -> None:
     assert run.cost.instants == len(arrivals | {0.0, 0.1, 0.3})
 
 
-def test_samples_are_handed_over_in_blocks_and_none_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_are_handed_over_in_blocks_and_none_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from eventnet.engine import compiled
 
     values = np.random.default_rng(0).normal(0, 1, 1000)

@@ -34,6 +34,7 @@ Ints = NDArray[np.int64]
 
 EPS = 1e-12  # keeps the guard finite while no presynaptic trace has arrived yet
 _GRID = 1e-6  # a time this close to a tick, in ticks, is on it
+_COUNT_MAX = 2**31 - 1
 _SENSOR, _LAYER, _OUTPUT = 0, 1, 2
 
 
@@ -182,9 +183,7 @@ def _topological(n: int, edges: Sequence[tuple[int, int]]) -> list[int]:
     order: list[int] = []
     while len(order) < n:
         ready = [
-            p
-            for p in range(n)
-            if p not in order and all(a in order for a, b in edges if b == p)
+            p for p in range(n) if p not in order and all(a in order for a, b in edges if b == p)
         ]
         if not ready:
             raise ValueError("the projections form a cycle")
@@ -205,24 +204,21 @@ def _plan(net: Description, dt: float) -> _Plan:
 
     # An error is needed where a plastic projection ends, and downstream of that.
     learns = np.zeros(len(pops), np.bool_)
-    for p in order:
-        learns[p] = any(
-            projs[j].plastic or learns[a] for j, (a, b) in enumerate(edges) if b == p
-        )
+    for k in order:
+        learns[k] = any(projs[j].plastic or learns[a] for j, (a, b) in enumerate(edges) if b == k)
 
-    kind, slope, step, tau, error_step, error_tau = ([] for _ in range(6))
-    for p in pops:
-        kind.append({Sensor: _SENSOR, Layer: _LAYER, Output: _OUTPUT}[type(p)])
-        slope.append(
-            {"relu": 0.0, "identity": 1.0, "leaky": p.leak}[p.activation]
-            if isinstance(p, Layer)
-            else 1.0
-        )
-        # A sensor has no error coder and an output no forward coder: 1 is never used.
-        step.append(1.0 if isinstance(p, Output) else p.step)
-        tau.append(1.0 if isinstance(p, Output) else p.tau)
-        error_step.append(1.0 if isinstance(p, Sensor) else p.error_step)
-        error_tau.append(1.0 if isinstance(p, Sensor) else p.error_tau)
+    # A sensor has no error coder and an output no forward coder: their 1 is never used.
+    kind = [{Sensor: _SENSOR, Layer: _LAYER, Output: _OUTPUT}[type(p)] for p in pops]
+    step = [1.0 if isinstance(p, Output) else p.step for p in pops]
+    tau = [1.0 if isinstance(p, Output) else p.tau for p in pops]
+    error_step = [1.0 if isinstance(p, Sensor) else p.error_step for p in pops]
+    error_tau = [1.0 if isinstance(p, Sensor) else p.error_tau for p in pops]
+    slope = [
+        {"relu": 0.0, "identity": 1.0, "leaky": p.leak}[p.activation]
+        if isinstance(p, Layer)
+        else 1.0
+        for p in pops
+    ]
 
     return _Plan(
         order=np.array(order),
@@ -533,7 +529,8 @@ def simulate(
         tick,
         np.maximum(times - tick * dt, 0.0),
     )
-    if not (np.isfinite(z).all() and np.isfinite(weights).all()):
+    finite = np.isfinite(z).all() and np.isfinite(weights).all()
+    if not finite or np.any(counts > _COUNT_MAX) or np.any(counts < -_COUNT_MAX):
         raise FloatingPointError(f"diverged: dt={dt} s, lr={lr}, cap={cap}")
 
     def spikes(first: int, n: int) -> Spikes:
@@ -590,7 +587,7 @@ def reconstruction(
 def random_network(
     rng: np.random.Generator,
     *,
-    until: float = 0.5,
+    until: float = 0.3,
     depth: int | None = None,
     tau: float = 0.1,
     spread: float = 1.0,
@@ -600,6 +597,10 @@ def random_network(
     Layers are ReLU, identity or leaky, with biases, and now and then a skip connection or a frozen
     projection. Sensors and teacher step at random milliseconds, about one time in two together.
     Time constants are ``tau`` (s) times a factor drawn from [1/spread, spread].
+
+    Over many such networks the mean logarithm of the difference in outputs falls as ``dt`` from
+    1e-4 s on, for ``lr`` up to .03 and 20,000 samples or more: at 1e-5 s fewer samples seldom meet
+    one. With a larger ``lr`` spikes that flip for good weigh more, and the slope scatters.
     """
     depth = int(rng.integers(1, 5)) if depth is None else depth
 
@@ -637,7 +638,9 @@ def random_network(
     targets = rng.normal(0, 1, (times.size, n))
     targets[rng.random(times.size) < 0.2] = np.nan
     pops.append(
-        Output("output", n, rng.normal(0, 0.3, n), rng.uniform(0.1, 0.3), times, targets, constant())
+        Output(
+            "output", n, rng.normal(0, 0.3, n), rng.uniform(0.1, 0.3), times, targets, constant()
+        )
     )
 
     edges = [(k, n_sensors) for k in range(n_sensors)]

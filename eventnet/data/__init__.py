@@ -1,6 +1,6 @@
 """Real recordings: recipes that say where they come from, and readers that turn them into arrays.
 
-`fetch` returns a folder of verified files; `eventnet.data.euroc` and `eventnet.data.mnist` read them.
+`fetch` returns a folder of verified files; the modules `euroc` and `mnist` read them.
 """
 
 from eventnet.data.recipes import File, Mirror, Package, Recipe, cached, fetch, names, recipe

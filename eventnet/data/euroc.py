@@ -11,8 +11,9 @@ import gzip
 import math
 import zlib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ class Flight(NamedTuple):
     imu_t : ndarray, shape (n,)
         Rising; 200 Hz, as recorded.
     imu : ndarray, shape (n, 6)
-        `IMU_COLUMNS`: angular rate in rad/s, then specific force in m/s^2, in the body's axes.
+        `IMU_COLUMNS`: angular rate in rad/s, then specific force in m/s^2, in the IMU's axes.
     frame_t : ndarray, shape (m,)
         Rising; 20 Hz. Frames whose flow is known, so not the first one.
     flow : ndarray, shape (m, 2)
@@ -55,7 +56,7 @@ class Flight(NamedTuple):
 
 
 class _Frame(NamedTuple):
-    index: int
+    number: int
     t: float
     points: dict[int, tuple[float, ...]]
 
@@ -112,15 +113,16 @@ def read(path: Path) -> Flight:
     return Flight(np.array(imu_t), np.array(imu), np.array(frame_t), np.array(flow))
 
 
+def _opened(path: Path) -> TextIO:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8", newline="")
+    return path.open(encoding="utf-8", newline="")
+
+
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield each row with the file and line to name in an error."""
     try:
-        packed = Path(path).suffix == ".gz"
-        with (
-            gzip.open(path, "rt", encoding="utf-8", newline="")
-            if packed
-            else Path(path).open(encoding="utf-8", newline="") as text
-        ):
+        with _opened(Path(path)) as text:
             lines = csv.reader(text, strict=True)
             header = next(lines, [])
             if missing := sorted(_NEEDED.difference(header)):
@@ -154,10 +156,10 @@ def _sight(where: str, row: dict[str, str], frames: list[_Frame]) -> None:
     """Add one sighting to the last of `frames`, or to a new one."""
     t = _number(where, row, "t_rel")
     index = _count(where, row, "frame_idx")
-    if not frames or index != frames[-1].index:
+    if not frames or index != frames[-1].number:
         if frames and t <= frames[-1].t:
             raise DataError(
-                f"{where}: frame {index} at {t} s after frame {frames[-1].index} at "
+                f"{where}: frame {index} at {t} s after frame {frames[-1].number} at "
                 f"{frames[-1].t} s: must rise"
             )
         frames.append(_Frame(index, t, {}))
@@ -172,7 +174,7 @@ def _sight(where: str, row: dict[str, str], frames: list[_Frame]) -> None:
 
 def _flow(frames: list[_Frame]) -> tuple[list[float], list[Floats]]:
     times, flow = [], []
-    for before, now in zip(frames, frames[1:], strict=False):
+    for before, now in pairwise(frames):
         if shared := before.points.keys() & now.points.keys():
             shifts = [np.subtract(now.points[i], before.points[i]) for i in shared]
             times.append(now.t)

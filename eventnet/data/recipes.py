@@ -1,7 +1,7 @@
-"""Data recipes: where a data set comes from (datasets/NAME.toml), fetched once, checked and cached.
+"""Data recipes: where a data set comes from (datasets/NAME.toml); fetched once, checked, cached.
 
-A data set is looked for in the folders that the user names, in the cache, and then at each source of
-its recipe in turn. Nothing is used before its SHA-256 agrees.
+A data set is looked for in the folders that the user names, in the cache, and then at each source
+of its recipe in turn. Nothing is used before its SHA-256 agrees.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import tomllib
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -59,7 +59,7 @@ class File:
 
 @dataclass(frozen=True)
 class Mirror:
-    """A public address for each file; ``{file}`` in `url` stands for its name, .gz is decompressed."""
+    """A public address: ``{file}`` in `url` stands for a file's name, and .gz is decompressed."""
 
     url: str
 
@@ -344,7 +344,7 @@ def locate(folder: Path, name: str) -> Path:
     return found
 
 
-def take(stream: IO[bytes], file: File, into: Path) -> None:
+def take(stream: IO[bytes] | gzip.GzipFile, file: File, into: Path) -> None:
     """Copy `stream` to the folder `into` under the file's name, checking length and SHA-256.
 
     Raises
@@ -450,8 +450,10 @@ def _aside(cache: Path, name: str) -> Iterator[Path]:
     try:
         (cache / name).mkdir(parents=True, exist_ok=True)
         for left in cache.glob(f".{name}-*"):
-            if time.time() - left.stat().st_mtime > STALE:
-                shutil.rmtree(left, ignore_errors=True)
+            # Another fetch may end, and remove its own, while we look.
+            with suppress(FileNotFoundError):
+                if time.time() - left.stat().st_mtime > STALE:
+                    shutil.rmtree(left, ignore_errors=True)
         aside = tempfile.TemporaryDirectory(dir=cache, prefix=f".{name}-")
     except OSError as error:
         raise FetchError(

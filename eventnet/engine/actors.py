@@ -34,14 +34,14 @@ Key = tuple[int, What, int]
 Floats = NDArray[np.float64]
 
 
-class OutOfRange(Exception):
+class OutOfRangeError(Exception):
     """A residual or a trace has left its range; the engine turns it into `Diverged`."""
 
 
 def fire(phi: float, theta: float, drift: float) -> tuple[float, float]:
     """Quantize a residual (Eq. 3): return what is left of it and the count that is sent."""
     if not abs(phi) <= eq.MAX_COUNT:
-        raise OutOfRange
+        raise OutOfRangeError
     count = eq.quantize(phi, theta, drift)
     return phi - count, count
 
@@ -113,7 +113,7 @@ class LayerNeuron:
             self.u, factor, arrived, self.bias, self.relu, self.active, self.step
         )
         if not abs(self.u) < 1e300:
-            raise OutOfRange
+            raise OutOfRangeError
         count = self._quantize(t, phi + jump)
         ahead = eq.toggle(t, t, self.u, self.bias, self.tau, self.active) if self.relu else math.inf
         self.turn = ahead
@@ -145,7 +145,7 @@ class OutputNeuron:
         """Decode what arrived."""
         self.u = eq.fade(self.u, factor) + arrived
         if not abs(self.u) < 1e300:
-            raise OutOfRange
+            raise OutOfRangeError
 
 
 class LossNeuron:
@@ -477,7 +477,7 @@ class ActorsEngine:
                         self._count(q, eq.COLUMN_EVENTS, came[1])
                         self.counters.projection[q, eq.PASSES] += 1
                         self.counters.projection[q, eq.GUARDED] += guarded
-        except OutOfRange:
+        except OutOfRangeError:
             raise Diverged(t, plan.populations[where].name) from None
         self._count_dense(samples)
         self._report(t, spikes, errors)
@@ -662,11 +662,14 @@ class ActorsEngine:
                 table[:, 2].astype(np.int32),
             )
 
+    def _groups(self) -> list[dict[int, list[Any]]]:
+        groups: list[Any] = [self._sensors, self._layers, self._outputs, self._losses, self._errors]
+        return groups
+
     # -- saving ------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
         """Return a copy of everything that a run changes, as plain data and arrays."""
-        groups = (self._sensors, self._layers, self._outputs, self._losses, self._errors)
         return {
             "now": self.now,
             "started": self._started,
@@ -675,7 +678,7 @@ class ActorsEngine:
             "error_clock": list(self._error_clock),
             "neurons": [
                 {p: [dict(vars(neuron)) for neuron in members] for p, members in group.items()}
-                for group in groups
+                for group in self._groups()
             ],
             "synapses": [
                 {
@@ -698,8 +701,7 @@ class ActorsEngine:
         self.now, self._started = saved["now"], saved["started"]
         self._learning = saved["learning"]
         self._clock, self._error_clock = list(saved["clock"]), list(saved["error_clock"])
-        groups = (self._sensors, self._layers, self._outputs, self._losses, self._errors)
-        for group, values in zip(groups, saved["neurons"], strict=True):
+        for group, values in zip(self._groups(), saved["neurons"], strict=True):
             for p, members in group.items():
                 for neuron, fields in zip(members, values[p], strict=True):
                     vars(neuron).update(fields)

@@ -48,7 +48,7 @@ class CompiledEngine:
         n = len(plan.populations)
         self._feed = kernels.Feed(
             capacity=np.zeros(n, dtype=np.int64),
-            count=np.zeros(n, dtype=np.int64),
+            samples=np.zeros(n, dtype=np.int64),
             cursor=np.zeros(n, dtype=np.int64),
             more=np.zeros(n, dtype=np.bool_),
             time_first=np.zeros(n, dtype=np.int64),
@@ -60,7 +60,7 @@ class CompiledEngine:
         self._scratch = kernels.Scratch(
             arrived=np.zeros(neurons),
             spike=np.zeros(neurons, dtype=np.int64),
-            count=np.zeros(neurons),
+            quanta=np.zeros(neurons),
             spikes=np.zeros(n, dtype=np.int64),
             error_spike=np.zeros(neurons, dtype=np.int64),
             error_count=np.zeros(neurons),
@@ -82,7 +82,7 @@ class CompiledEngine:
             time=np.zeros(rows),
             population=np.zeros(rows, dtype=np.int32),
             neuron=np.zeros(rows, dtype=np.uint32),
-            count=np.zeros(rows, dtype=np.int32),
+            quanta=np.zeros(rows, dtype=np.int32),
             used=np.zeros(1, dtype=np.int64),
         )
 
@@ -169,11 +169,11 @@ class CompiledEngine:
             getattr(self.counters, k)[...] = v
         for p, cursor in saved["cursors"].items():
             self._given[p] = cursor
-            self._feed.count[p] = self._feed.cursor[p] = 0
+            self._feed.samples[p] = self._feed.cursor[p] = 0
             self._feed.more[p] = cursor < len(self._sources[p])
 
     def _cursor(self, population: int) -> int:
-        left = int(self._feed.count[population] - self._feed.cursor[population])
+        left = int(self._feed.samples[population] - self._feed.cursor[population])
         return self._given[population] - left
 
     def _allocate_feed(self) -> None:
@@ -186,7 +186,7 @@ class CompiledEngine:
             capacity = min(max(BLOCK_VALUES // source.width, 1), max(len(source), 1))
             feed.capacity[p] = capacity
             feed.time_first[p], feed.value_first[p] = time_size, value_size
-            feed.count[p] = feed.cursor[p] = 0
+            feed.samples[p] = feed.cursor[p] = 0
             feed.more[p] = self._given[p] < len(source)
             time_size += capacity
             value_size += capacity * source.width
@@ -195,13 +195,13 @@ class CompiledEngine:
     def _refill(self) -> None:
         feed = self._feed
         for p, source in self._sources.items():
-            if feed.more[p] and feed.cursor[p] == feed.count[p]:
+            if feed.more[p] and feed.cursor[p] == feed.samples[p]:
                 start = self._given[p]
                 times, values = source.block(start, start + int(feed.capacity[p]))
                 a, b = feed.time_first[p], feed.value_first[p]
                 feed.time[a : a + len(times)] = times
                 feed.value[b : b + values.size] = values.ravel()
-                feed.count[p], feed.cursor[p] = len(times), 0
+                feed.samples[p], feed.cursor[p] = len(times), 0
                 self._given[p] = start + len(times)
                 feed.more[p] = self._given[p] < len(source)
 
@@ -213,7 +213,7 @@ class CompiledEngine:
                 buffer.time[:n].copy(),
                 buffer.population[:n].copy(),
                 buffer.neuron[:n].copy(),
-                buffer.count[:n].copy(),
+                buffer.quanta[:n].copy(),
             )
             buffer.used[0] = 0
 

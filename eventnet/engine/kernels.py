@@ -14,11 +14,16 @@ Units: times and time constants in seconds, residuals `phi` in spikes, signals i
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
+Array = NDArray[Any]
+
+# Without Numba's runtime no kernel can allocate, and passing tuples of arrays costs no reference
+# counting, which otherwise takes most of an instant (docs/decisions/0002).
 kernel = njit(cache=True, _nrt=False)
 
 TINY = 1e-290
@@ -69,20 +74,21 @@ SENSOR, LAYER, OUTPUT = 0, 1, 2
 
 
 @kernel
-def decay(elapsed, tau):
+def decay(elapsed: float, tau: float) -> float:
     """Return ``exp(-elapsed/tau)``, the factor by which every trace of a population fades (Eq. 5)."""
-    return math.exp(-elapsed / tau)
+    factor: float = math.exp(-elapsed / tau)
+    return factor
 
 
 @kernel
-def fade(trace, factor):
+def fade(trace: float, factor: float) -> float:
     """Return `trace` after its decay by `factor`; zero once it would become denormal."""
     faded = trace * factor
     return faded if abs(faded) > TINY else 0.0
 
 
 @kernel
-def quantize(phi, theta, drift):
+def quantize(phi: float, theta: float, drift: float) -> float:
     """Return the signed count that a residual emits (Eq. 3, with threshold `theta` in [1/2, 1]).
 
     A residual that stands on the threshold exactly fires only if `drift` carries it outward:
@@ -97,13 +103,13 @@ def quantize(phi, theta, drift):
 
 
 @kernel
-def later(t, candidate):
+def later(t: float, candidate: float) -> float:
     """Return `candidate`, or the next representable time after `t` if it does not lie after `t`."""
     return candidate if candidate > t else np.nextafter(t, np.inf)
 
 
 @kernel
-def crossing(t, phi, theta, drift):
+def crossing(t: float, phi: float, theta: float, drift: float) -> float:
     """Return when a residual with slope `drift` (spikes/s) reaches the threshold it moves towards."""
     if drift > 0.0:
         return later(t, t + (theta - phi) / drift)
@@ -113,7 +119,7 @@ def crossing(t, phi, theta, drift):
 
 
 @kernel
-def threshold_ahead(theta, drift):
+def threshold_ahead(theta: float, drift: float) -> float:
     """Return the residual at a scheduled crossing: the threshold itself, never re-evaluated.
 
     Evaluating it again would fall short half the time and reschedule at the same float time.
@@ -122,7 +128,7 @@ def threshold_ahead(theta, drift):
 
 
 @kernel
-def toggle(t, clock, u, bias, tau, active):
+def toggle(t: float, clock: float, u: float, bias: float, tau: float, active: bool) -> float:
     """Return when ``z = bias + u*exp(-(t-clock)/tau)`` crosses zero, inf if it does not.
 
     ``t* = clock + tau*ln(-u/bias)`` (design section 2); only a unit whose bias pulls towards the
@@ -134,7 +140,9 @@ def toggle(t, clock, u, bias, tau, active):
 
 
 @kernel
-def arrive(u, factor, arrived, bias, relu, active, step):
+def arrive(
+    u: float, factor: float, arrived: float, bias: float, relu: bool, active: bool, step: float
+) -> tuple[float, bool, float]:
     """Decode one delivery and encode its jump (Eq. 5, 4): return trace, active bit, jump of phi.
 
     ``u <- u*factor + arrived``; the activation jumps from ``h(bias + u*factor)``, gated by the
@@ -149,7 +157,9 @@ def arrive(u, factor, arrived, bias, relu, active, step):
 
 
 @kernel
-def arrive_error(g, factor, arrived, gate, active, step):
+def arrive_error(
+    g: float, factor: float, arrived: float, gate: bool, active: bool, step: float
+) -> tuple[float, float]:
     """Decode one delivery of error spikes, gate it by h' (Eq. 12): return trace, jump of phi."""
     faded = fade(g, factor)
     after = faded + arrived
@@ -157,13 +167,15 @@ def arrive_error(g, factor, arrived, gate, active, step):
 
 
 @kernel
-def sensor_period(x, tau, step):
+def sensor_period(x: float, tau: float, step: float) -> float:
     """Return the seconds between spikes of a sensor that holds `x`: ``tau*step/|x|``."""
     return tau * step / abs(x) if x != 0.0 else np.inf
 
 
 @kernel
-def sensor_residual(phi, next_time, t, period, theta, x):
+def sensor_residual(
+    phi: float, next_time: float, t: float, period: float, theta: float, x: float
+) -> float:
     """Return the residual at `t` of a sensor that holds `x` and will fire at `next_time`.
 
     It is read off the schedule, so that ``next += period`` is the only rounding between readings;
@@ -175,7 +187,7 @@ def sensor_residual(phi, next_time, t, period, theta, x):
 
 
 @kernel
-def sensor_next(t, phi, theta, period, x):
+def sensor_next(t: float, phi: float, theta: float, period: float, x: float) -> float:
     """Return when a sensor that holds `x` fires next, from its residual at `t`."""
     if period == np.inf:
         return np.inf
@@ -183,13 +195,13 @@ def sensor_next(t, phi, theta, period, x):
 
 
 @kernel
-def trace_window(tau_pre, tau_post):
+def trace_window(tau_pre: float, tau_post: float) -> float:
     """Return ``c = tau_x*tau_e/(tau_x+tau_e)`` (s): the area under a pair of unit traces."""
     return tau_pre * tau_post / (tau_pre + tau_post)
 
 
 @kernel
-def guarded_rate(rate, window, power, cap):
+def guarded_rate(rate: float, window: float, power: float, cap: float) -> float:
     """Return ``min(lr, cap/(c*(N+eps)))``: the learning rate that keeps one jump of the input stable."""
     return min(rate, cap / (window * (max(power, 0.0) + GUARD_EPSILON)))
 
@@ -202,111 +214,111 @@ def guarded_rate(rate, window, power, cap):
 class Net(NamedTuple):
     """What does not change during a run. P populations, Q projections, N neurons in all."""
 
-    kind: np.ndarray  # (P,) SENSOR, LAYER or OUTPUT
-    first: np.ndarray  # (P+1,) offset of a population's neurons
-    tau: np.ndarray  # (P,) s
-    step: np.ndarray  # (P,)
-    theta: np.ndarray  # (P,)
-    relu: np.ndarray  # (P,) bool
-    biased: np.ndarray  # (P,) bool: any bias is non-zero
-    has_error: np.ndarray  # (P,) bool: encodes an error
-    error_tau: np.ndarray  # (P,) s
-    error_step: np.ndarray  # (P,)
-    order: np.ndarray  # layers and outputs, topological
-    in_first: np.ndarray  # (P+1,) into in_list: projections that arrive, creation order
-    in_list: np.ndarray
-    back_first: np.ndarray  # (P+1,) into back_list: projections that bring errors back
-    back_list: np.ndarray
-    source: np.ndarray  # (Q,)
-    target: np.ndarray  # (Q,)
-    weight_first: np.ndarray  # (Q+1,) offset of a projection's row-major weights
-    pre_first: np.ndarray  # (Q+1,) offset of its presynaptic traces
-    post_first: np.ndarray  # (Q+1,) offset of its postsynaptic traces
-    plastic: np.ndarray  # (Q,) bool
-    rate: np.ndarray  # (Q,) learning rate per second
-    cap: np.ndarray  # (Q,) guard, inf for none
-    bias: np.ndarray  # (N,)
-    start: np.ndarray  # (1,) t0, s
+    kind: Array  # (P,) SENSOR, LAYER or OUTPUT
+    first: Array  # (P+1,) offset of a population's neurons
+    tau: Array  # (P,) s
+    step: Array  # (P,)
+    theta: Array  # (P,)
+    relu: Array  # (P,) bool
+    biased: Array  # (P,) bool: any bias is non-zero
+    has_error: Array  # (P,) bool: encodes an error
+    error_tau: Array  # (P,) s
+    error_step: Array  # (P,)
+    order: Array  # layers and outputs, topological
+    in_first: Array  # (P+1,) into in_list: projections that arrive, creation order
+    in_list: Array
+    back_first: Array  # (P+1,) into back_list: projections that bring errors back
+    back_list: Array
+    source: Array  # (Q,)
+    target: Array  # (Q,)
+    weight_first: Array  # (Q+1,) offset of a projection's row-major weights
+    pre_first: Array  # (Q+1,) offset of its presynaptic traces
+    post_first: Array  # (Q+1,) offset of its postsynaptic traces
+    plastic: Array  # (Q,) bool
+    rate: Array  # (Q,) learning rate per second
+    cap: Array  # (Q,) guard, inf for none
+    bias: Array  # (N,)
+    start: Array  # (1,) t0, s
 
 
 class State(NamedTuple):
     """Everything that a run changes, except weights. Copying these arrays is a checkpoint."""
 
-    x: np.ndarray  # (N,) held reading of a sensor neuron
-    period: np.ndarray  # (N,) s between its spikes
-    u: np.ndarray  # (N,) input trace, as of `clock`
-    clock: np.ndarray  # (P,) s
-    active: np.ndarray  # (N,) bool
-    phi: np.ndarray  # (N,) residual, as of `anchor`
-    anchor: np.ndarray  # (N,) s
-    cross: np.ndarray  # (N,) s, next own spike
-    turn: np.ndarray  # (N,) s, next on/off
-    due: np.ndarray  # (P,) s, the earliest of a layer's cross and turn
-    g: np.ndarray  # (N,) error trace, as of `error_clock`
-    error_clock: np.ndarray  # (P,) s
-    y: np.ndarray  # (N,) held target
-    gate: np.ndarray  # (N,) bool: layer: active as the error coder saw it; output: target on
-    error_phi: np.ndarray  # (N,)
-    error_anchor: np.ndarray  # (N,) s
-    error_cross: np.ndarray  # (N,) s
-    error_due: np.ndarray  # (P,) s
-    pre: np.ndarray  # presynaptic traces of all plastic projections, as of `trace_clock`
-    post: np.ndarray  # postsynaptic ones
-    power: np.ndarray  # (Q,) sum of squares of the presynaptic traces
-    trace_clock: np.ndarray  # (Q,) s
-    written: np.ndarray  # (N,) values written by the world
-    written_time: np.ndarray  # (P,) s, when they take effect; inf: none
-    heap: np.ndarray  # sensor neurons, a binary heap on `cross`
-    place: np.ndarray  # (N,) a neuron's place in the heap
-    now: np.ndarray  # (1,) s, the last instant that was run
-    flags: np.ndarray  # [started, learning, diverged population]
+    x: Array  # (N,) held reading of a sensor neuron
+    period: Array  # (N,) s between its spikes
+    u: Array  # (N,) input trace, as of `clock`
+    clock: Array  # (P,) s
+    active: Array  # (N,) bool
+    phi: Array  # (N,) residual, as of `anchor`
+    anchor: Array  # (N,) s
+    cross: Array  # (N,) s, next own spike
+    turn: Array  # (N,) s, next on/off
+    due: Array  # (P,) s, the earliest of a layer's cross and turn
+    g: Array  # (N,) error trace, as of `error_clock`
+    error_clock: Array  # (P,) s
+    y: Array  # (N,) held target
+    gate: Array  # (N,) bool: layer: active as the error coder saw it; output: target on
+    error_phi: Array  # (N,)
+    error_anchor: Array  # (N,) s
+    error_cross: Array  # (N,) s
+    error_due: Array  # (P,) s
+    pre: Array  # presynaptic traces of all plastic projections, as of `trace_clock`
+    post: Array  # postsynaptic ones
+    power: Array  # (Q,) sum of squares of the presynaptic traces
+    trace_clock: Array  # (Q,) s
+    written: Array  # (N,) values written by the world
+    written_time: Array  # (P,) s, when they take effect; inf: none
+    heap: Array  # sensor neurons, a binary heap on `cross`
+    place: Array  # (N,) a neuron's place in the heap
+    now: Array  # (1,) s, the last instant that was run
+    flags: Array  # [started, learning, diverged population]
 
 
 class Feed(NamedTuple):
     """One block of samples a population, filled by Python when it runs dry."""
 
-    capacity: np.ndarray  # (P,) samples; 0: no feed
-    count: np.ndarray  # (P,) samples in the block
-    cursor: np.ndarray  # (P,) next sample of the block
-    more: np.ndarray  # (P,) bool: the recording goes on after the block
-    time_first: np.ndarray  # (P,) offset into time
-    value_first: np.ndarray  # (P,) offset into value
-    time: np.ndarray
-    value: np.ndarray
+    capacity: Array  # (P,) samples; 0: no feed
+    samples: Array  # (P,) in the block
+    cursor: Array  # (P,) next sample of the block
+    more: Array  # (P,) bool: the recording goes on after the block
+    time_first: Array  # (P,) offset into time
+    value_first: Array  # (P,) offset into value
+    time: Array
+    value: Array
 
 
 class Scratch(NamedTuple):
     """Room for one instant; nothing in it outlives the instant."""
 
-    arrived: np.ndarray  # (N,) summed input of the delivery
-    spike: np.ndarray  # (N,) neurons that fired, per population at its offset
-    count: np.ndarray  # (N,) their signed counts
-    spikes: np.ndarray  # (P,) how many fired
-    error_spike: np.ndarray
-    error_count: np.ndarray
-    error_spikes: np.ndarray
-    delivered: np.ndarray  # (P,) bool
-    turned: np.ndarray  # (P,) bool: an active bit changed
-    read: np.ndarray  # (P,) where a sample of this instant lies: -2 none, -1 written, else offset
-    due: np.ndarray  # sensor neurons that fire now
+    arrived: Array  # (N,) summed input of the delivery
+    spike: Array  # (N,) neurons that fired, per population at its offset
+    quanta: Array  # (N,) their signed counts
+    spikes: Array  # (P,) how many fired
+    error_spike: Array
+    error_count: Array
+    error_spikes: Array
+    delivered: Array  # (P,) bool
+    turned: Array  # (P,) bool: an active bit changed
+    read: Array  # (P,) where a sample of this instant lies: -2 none, -1 written, else offset
+    due: Array  # sensor neurons that fire now
 
 
 class Buffer(NamedTuple):
     """Spikes on their way to the recorder."""
 
-    time: np.ndarray
-    population: np.ndarray
-    neuron: np.ndarray
-    count: np.ndarray
-    used: np.ndarray  # (1,)
+    time: Array
+    population: Array
+    neuron: Array
+    quanta: Array  # signed
+    used: Array  # (1,)
 
 
 class Counters(NamedTuple):
     """What the cost report is made from."""
 
-    population: np.ndarray  # (P, POPULATION_COUNTERS)
-    projection: np.ndarray  # (Q, PROJECTION_COUNTERS)
-    network: np.ndarray  # (NETWORK_COUNTERS,)
+    population: Array  # (P, POPULATION_COUNTERS)
+    projection: Array  # (Q, PROJECTION_COUNTERS)
+    network: Array  # (NETWORK_COUNTERS,)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -315,7 +327,7 @@ class Counters(NamedTuple):
 
 
 @kernel
-def heap_fix(heap, place, key, neuron):
+def heap_fix(heap: Array, place: Array, key: Array, neuron: int) -> None:
     """Move `neuron` to its place after its key changed (writes heap and place). O(log n)."""
     k = place[neuron]
     value = key[neuron]
@@ -345,7 +357,7 @@ def heap_fix(heap, place, key, neuron):
 
 
 @kernel
-def heap_due(heap, key, t, found):
+def heap_due(heap: Array, key: Array, t: float, found: Array) -> int:
     """Write the neurons whose key is `t` into `found`, ascending; return how many."""
     size = heap.shape[0]
     if size == 0 or key[heap[0]] != t:
@@ -379,7 +391,18 @@ def heap_due(heap, key, t, found):
 
 
 @kernel
-def emit(t, code, first, j, s, spike, count, spikes, p, buffer):
+def emit(
+    t: float,
+    code: int,
+    first: int,
+    j: int,
+    s: float,
+    spike: Array,
+    count: Array,
+    spikes: Array,
+    p: int,
+    buffer: Buffer,
+) -> None:
     """Note that neuron `j` fired `s` (writes the spike list and the recorder's buffer)."""
     n = spikes[p]
     spike[first + n] = j
@@ -389,12 +412,14 @@ def emit(t, code, first, j, s, spike, count, spikes, p, buffer):
     buffer.time[k] = t
     buffer.population[k] = code
     buffer.neuron[k] = j
-    buffer.count[k] = np.int32(s)
+    buffer.quanta[k] = np.int32(s)
     buffer.used[0] = k + 1
 
 
 @kernel
-def sensors_stage(t, net, state, feed, scratch, buffer):
+def sensors_stage(
+    t: float, net: Net, state: State, feed: Feed, scratch: Scratch, buffer: Buffer
+) -> int:
     """Take the readings of this instant and fire the sensors that are due; return a bad population."""
     found = heap_due(state.heap, state.cross, t, scratch.due)
     k = 0
@@ -413,7 +438,18 @@ def sensors_stage(t, net, state, feed, scratch, buffer):
                 state.phi[i] = threshold_ahead(net.theta[p], s) - s
                 state.cross[i] = later(t, t + state.period[i])
                 heap_fix(state.heap, state.place, state.cross, i)
-                emit(t, p, first, i - first, s, scratch.spike, scratch.count, scratch.spikes, p, buffer)
+                emit(
+                    t,
+                    p,
+                    first,
+                    i - first,
+                    s,
+                    scratch.spike,
+                    scratch.quanta,
+                    scratch.spikes,
+                    p,
+                    buffer,
+                )
             continue
         theta = net.theta[p]
         for i in range(first, last):
@@ -442,12 +478,32 @@ def sensors_stage(t, net, state, feed, scratch, buffer):
             state.phi[i] = phi - s
             heap_fix(state.heap, state.place, state.cross, i)
             if s != 0.0:
-                emit(t, p, first, i - first, s, scratch.spike, scratch.count, scratch.spikes, p, buffer)
+                emit(
+                    t,
+                    p,
+                    first,
+                    i - first,
+                    s,
+                    scratch.spike,
+                    scratch.quanta,
+                    scratch.spikes,
+                    p,
+                    buffer,
+                )
     return -1
 
 
 @kernel
-def add_rows(q, net, weights, step, spike, count, spikes, arrived):
+def add_rows(
+    q: int,
+    net: Net,
+    weights: Array,
+    step: float,
+    spike: Array,
+    count: Array,
+    spikes: int,
+    arrived: Array,
+) -> None:
     """Add the rows of the neurons that fired to `arrived` (Eq. 7, 8), neurons ascending."""
     n = arrived.shape[0]
     base = net.weight_first[q]
@@ -461,7 +517,16 @@ def add_rows(q, net, weights, step, spike, count, spikes, arrived):
 
 
 @kernel
-def add_columns(q, net, weights, step, spike, count, spikes, arrived):
+def add_columns(
+    q: int,
+    net: Net,
+    weights: Array,
+    step: float,
+    spike: Array,
+    count: Array,
+    spikes: int,
+    arrived: Array,
+) -> None:
     """Add the columns of the error spikes to `arrived` (Eq. 12), row by row, errors ascending."""
     n = net.first[net.target[q] + 1] - net.first[net.target[q]]
     base = net.weight_first[q]
@@ -475,7 +540,17 @@ def add_columns(q, net, weights, step, spike, count, spikes, arrived):
 
 
 @kernel
-def arrive_all(u, phi, active, arrived, bias, relu, factor, step, theta):
+def arrive_all(
+    u: Array,
+    phi: Array,
+    active: Array,
+    arrived: Array,
+    bias: Array,
+    relu: bool,
+    factor: float,
+    step: float,
+    theta: float,
+) -> tuple[int, int]:
     """Run `arrive` on a population without drift (writes u, phi, active).
 
     Returns how many residuals left the threshold or are not finite, and how many bits turned.
@@ -494,7 +569,17 @@ def arrive_all(u, phi, active, arrived, bias, relu, factor, step, theta):
 
 
 @kernel
-def forward_stage(t, first_instant, p, net, state, weights, scratch, counters, buffer):
+def forward_stage(
+    t: float,
+    first_instant: bool,
+    p: int,
+    net: Net,
+    state: State,
+    weights: Array,
+    scratch: Scratch,
+    counters: Counters,
+    buffer: Buffer,
+) -> bool:
     """Deliver to layer or output `p`, or run its own events; return False if it diverged."""
     a = net.first[p]
     b = net.first[p + 1]
@@ -517,11 +602,11 @@ def forward_stage(t, first_instant, p, net, state, weights, scratch, counters, b
             src = net.source[q]
             n = scratch.spikes[src]
             if n > 0:
-                add_rows(q, net, weights, net.step[src], scratch.spike, scratch.count, n, arrived)
+                add_rows(q, net, weights, net.step[src], scratch.spike, scratch.quanta, n, arrived)
                 counters.projection[q, FORWARD_EVENTS] += n
                 quanta = 0.0
                 for m in range(n):
-                    quanta += abs(scratch.count[net.first[src] + m])
+                    quanta += abs(scratch.quanta[net.first[src] + m])
                 counters.projection[q, FORWARD_QUANTA] += np.int64(quanta)
         state.clock[p] = t
     if net.kind[p] == OUTPUT:
@@ -551,7 +636,9 @@ def forward_stage(t, first_instant, p, net, state, weights, scratch, counters, b
                         return False
                     s = quantize(phi, theta, 0.0)
                     state.phi[j] = phi - s
-                    emit(t, p, a, j - a, s, scratch.spike, scratch.count, scratch.spikes, p, buffer)
+                    emit(
+                        t, p, a, j - a, s, scratch.spike, scratch.quanta, scratch.spikes, p, buffer
+                    )
                 elif not abs(state.u[j]) < 1e300:
                     return False
         return True
@@ -585,23 +672,23 @@ def forward_stage(t, first_instant, p, net, state, weights, scratch, counters, b
             state.anchor[j] = t
             state.cross[j] = crossing(t, phi - s, theta, drift)
             if delivered:
-                state.turn[j] = (
-                    toggle(t, t, state.u[j], bias, tau, on) if net.relu[p] else np.inf
-                )
+                state.turn[j] = toggle(t, t, state.u[j], bias, tau, on) if net.relu[p] else np.inf
             elif state.turn[j] == t:
                 state.turn[j] = np.inf
             if on != active:
                 state.active[j] = on
                 scratch.turned[p] = True
             if s != 0.0:
-                emit(t, p, a, j - a, s, scratch.spike, scratch.count, scratch.spikes, p, buffer)
+                emit(t, p, a, j - a, s, scratch.spike, scratch.quanta, scratch.spikes, p, buffer)
         due = min(due, state.cross[j], state.turn[j])
     state.due[p] = due
     return True
 
 
 @kernel
-def loss_stage(t, p, net, state, feed, scratch, buffer):
+def loss_stage(
+    t: float, p: int, net: Net, state: State, feed: Feed, scratch: Scratch, buffer: Buffer
+) -> bool:
     """Encode the squared error ``e = bias + u - y`` of output `p`; return False if it diverged."""
     taught = scratch.read[p] != -2
     delivered = scratch.delivered[p]
@@ -661,7 +748,16 @@ def loss_stage(t, p, net, state, feed, scratch, buffer):
 
 
 @kernel
-def backward_stage(t, p, net, state, weights, scratch, counters, buffer):
+def backward_stage(
+    t: float,
+    p: int,
+    net: Net,
+    state: State,
+    weights: Array,
+    scratch: Scratch,
+    counters: Counters,
+    buffer: Buffer,
+) -> bool:
     """Decode, gate and encode the error of layer `p` (Eq. 12); return False if it diverged."""
     delivered = False
     for k in range(net.back_first[p], net.back_first[p + 1]):
@@ -702,12 +798,10 @@ def backward_stage(t, p, net, state, weights, scratch, counters, buffer):
         gate = state.gate[j]
         active = state.active[j]
         if delivered:
-            after, jump = arrive_error(
-                state.g[j], factor, scratch.arrived[j], gate, active, step
-            )
+            after, jump = arrive_error(state.g[j], factor, scratch.arrived[j], gate, active, step)
             state.g[j] = after
         elif gate != active:
-            unused, jump = arrive_error(state.g[j], factor, 0.0, gate, active, step)
+            _, jump = arrive_error(state.g[j], factor, 0.0, gate, active, step)
         else:
             continue
         state.gate[j] = active
@@ -734,14 +828,16 @@ def backward_stage(t, p, net, state, weights, scratch, counters, buffer):
 
 
 @kernel
-def fade_all(trace, factor):
+def fade_all(trace: Array, factor: float) -> None:
     """Fade every element of `trace` in place."""
     for k in range(trace.shape[0]):
         trace[k] = fade(trace[k], factor)
 
 
 @kernel
-def plasticity_stage(t, q, net, state, weights, scratch, counters):
+def plasticity_stage(
+    t: float, q: int, net: Net, state: State, weights: Array, scratch: Scratch, counters: Counters
+) -> None:
     """Apply the STDP rule of Eq. 20 (corrected) to projection `q` (writes weights and traces)."""
     src = net.source[q]
     dst = net.target[q]
@@ -762,9 +858,9 @@ def plasticity_stage(t, q, net, state, weights, scratch, counters):
     power = fade(fade(state.power[q], factor), factor)
     quanta = 0.0
     for k in range(n_x):
-        x = net.step[src] * scratch.count[first_x + k]
+        x = net.step[src] * scratch.quanta[first_x + k]
         power += x * (2.0 * pre[scratch.spike[first_x + k]] + x)
-        quanta += abs(scratch.count[first_x + k])
+        quanta += abs(scratch.quanta[first_x + k])
     state.power[q] = power
     counters.projection[q, ROW_EVENTS] += n_x
     counters.projection[q, ROW_QUANTA] += np.int64(quanta)
@@ -785,7 +881,7 @@ def plasticity_stage(t, q, net, state, weights, scratch, counters):
     for k in range(n_x):
         start = base + scratch.spike[first_x + k] * n_out
         row = weights[start : start + n_out]
-        scale = gain * (net.step[src] * scratch.count[first_x + k])
+        scale = gain * (net.step[src] * scratch.quanta[first_x + k])
         for j in range(n_out):
             row[j] += scale * post[j]
     if n_e > 0:
@@ -798,11 +894,11 @@ def plasticity_stage(t, q, net, state, weights, scratch, counters):
                         net.error_step[dst] * scratch.error_count[first_e + k]
                     )
     for k in range(n_x):
-        pre[scratch.spike[first_x + k]] += net.step[src] * scratch.count[first_x + k]
+        pre[scratch.spike[first_x + k]] += net.step[src] * scratch.quanta[first_x + k]
 
 
 @kernel
-def nonzero(p, net, state):
+def nonzero(p: int, net: Net, state: State) -> int:
     """Return how many neurons of `p` a network that skips zeros would have to process."""
     n = 0
     for j in range(net.first[p], net.first[p + 1]):
@@ -816,7 +912,7 @@ def nonzero(p, net, state):
 
 
 @kernel
-def count_dense(net, state, counters, reading, teaching):
+def count_dense(net: Net, state: State, counters: Counters, reading: bool, teaching: bool) -> None:
     """Count what the same network without spikes, skipping zeros, would do at this sample."""
     counters.network[READINGS] += reading
     counters.network[TEACHINGS] += teaching
@@ -834,7 +930,9 @@ def count_dense(net, state, counters, reading, teaching):
 
 
 @kernel
-def collect_samples(t, net, state, feed, scratch):
+def collect_samples(
+    t: float, net: Net, state: State, feed: Feed, scratch: Scratch
+) -> tuple[bool, bool]:
     """Find each population's sample of this instant; return whether a sensor, a teacher has one.
 
     A value that the world wrote wins over a recorded one, as the last of two writes.
@@ -843,7 +941,9 @@ def collect_samples(t, net, state, feed, scratch):
     teaching = False
     for p in range(net.kind.shape[0]):
         scratch.read[p] = -2
-        while feed.cursor[p] < feed.count[p] and feed.time[feed.time_first[p] + feed.cursor[p]] == t:
+        while (
+            feed.cursor[p] < feed.samples[p] and feed.time[feed.time_first[p] + feed.cursor[p]] == t
+        ):
             size = net.first[p + 1] - net.first[p]
             scratch.read[p] = feed.value_first[p] + feed.cursor[p] * size
             feed.cursor[p] += 1
@@ -857,7 +957,17 @@ def collect_samples(t, net, state, feed, scratch):
 
 
 @kernel
-def instant(t, first_instant, net, state, weights, feed, scratch, counters, buffer):
+def instant(
+    t: float,
+    first_instant: bool,
+    net: Net,
+    state: State,
+    weights: Array,
+    feed: Feed,
+    scratch: Scratch,
+    counters: Counters,
+    buffer: Buffer,
+) -> int:
     """Run one instant: sensors, forward, loss, backward, plasticity. Returns a bad population or -1."""
     scratch.spikes[:] = 0
     scratch.error_spikes[:] = 0
@@ -876,14 +986,14 @@ def instant(t, first_instant, net, state, weights, feed, scratch, counters, buff
     if learning:
         for k in range(net.order.shape[0]):
             p = net.order[k]
-            if net.kind[p] == OUTPUT and net.has_error[p]:
-                if not loss_stage(t, p, net, state, feed, scratch, buffer):
-                    return p
+            output = net.kind[p] == OUTPUT and net.has_error[p]
+            if output and not loss_stage(t, p, net, state, feed, scratch, buffer):
+                return p
         for k in range(net.order.shape[0] - 1, -1, -1):
             p = net.order[k]
-            if net.kind[p] == LAYER and net.has_error[p]:
-                if not backward_stage(t, p, net, state, weights, scratch, counters, buffer):
-                    return p
+            layer = net.kind[p] == LAYER and net.has_error[p]
+            if layer and not backward_stage(t, p, net, state, weights, scratch, counters, buffer):
+                return p
         for q in range(net.source.shape[0]):
             if net.plastic[q]:
                 plasticity_stage(t, q, net, state, weights, scratch, counters)
@@ -893,7 +1003,7 @@ def instant(t, first_instant, net, state, weights, feed, scratch, counters, buff
     n_populations = net.kind.shape[0]
     for k in range(begin, buffer.used[0]):
         code = buffer.population[k]
-        quanta = abs(np.int64(buffer.count[k]))
+        quanta = abs(np.int64(buffer.quanta[k]))
         if code < n_populations:
             counters.population[code, EVENTS] += 1
             counters.population[code, QUANTA] += quanta
@@ -904,20 +1014,30 @@ def instant(t, first_instant, net, state, weights, feed, scratch, counters, buff
 
 
 @kernel
-def next_instant(net, state, feed):
+def next_instant(net: Net, state: State, feed: Feed) -> float:
     """Return the time of the next instant, inf if nothing is ahead."""
     t = np.inf
     if state.heap.shape[0] > 0:
         t = state.cross[state.heap[0]]
     for p in range(net.kind.shape[0]):
         t = min(t, state.due[p], state.error_due[p], state.written_time[p])
-        if feed.cursor[p] < feed.count[p]:
+        if feed.cursor[p] < feed.samples[p]:
             t = min(t, feed.time[feed.time_first[p] + feed.cursor[p]])
     return t
 
 
 @kernel
-def advance(until, inclusive, net, state, weights, feed, scratch, counters, buffer):
+def advance(
+    until: float,
+    inclusive: bool,
+    net: Net,
+    state: State,
+    weights: Array,
+    feed: Feed,
+    scratch: Scratch,
+    counters: Counters,
+    buffer: Buffer,
+) -> int:
     """Run all instants before `until` (up to and with it if `inclusive`): the main loop.
 
     Returns DONE; BUFFER_FULL when the recorder must take the spikes; NEEDS_SAMPLES when a feed has
@@ -927,7 +1047,7 @@ def advance(until, inclusive, net, state, weights, feed, scratch, counters, buff
     room = buffer.time.shape[0] - 2 * net.first[-1]
     while True:
         for p in range(net.kind.shape[0]):
-            if feed.more[p] and feed.cursor[p] == feed.count[p]:
+            if feed.more[p] and feed.cursor[p] == feed.samples[p]:
                 return NEEDS_SAMPLES
         first_instant = state.flags[0] == 0
         t = net.start[0] if first_instant else next_instant(net, state, feed)

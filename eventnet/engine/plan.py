@@ -74,9 +74,7 @@ def make_plan(
         )
         if (population := network.graph.nodes[name]["population"]).kind != "sensor"
     )
-    incoming = tuple(
-        tuple(q.index for q in projections if q.target is p) for p in populations
-    )
+    incoming = tuple(tuple(q.index for q in projections if q.target is p) for p in populations)
     has_error = _error_coders(populations, projections, order, incoming, rule)
     return Plan(
         populations=populations,
@@ -100,7 +98,8 @@ def make_plan(
 def _initial_weights(q: Projection, generator: np.random.Generator) -> NDArray[np.float64]:
     if q.weights is not None:
         return q.weights.copy()
-    return generator.standard_normal(q.shape) * np.sqrt(2.0 / sum(q.shape))
+    drawn: NDArray[np.float64] = generator.standard_normal(q.shape) * np.sqrt(2.0 / sum(q.shape))
+    return drawn
 
 
 def _error_coders(

