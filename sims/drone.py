@@ -28,16 +28,16 @@ Floats = NDArray[np.float64]
 class Parameters:
     """What `--set key=value` can change. Steps are in standard deviations of the signal."""
 
-    hidden: int = 40
+    hidden: int = 60
     activation: Literal["identity", "relu"] = "identity"
-    tau: float = 0.04  # s
-    imu_step: float = 0.5
-    camera_step: float = 0.1
-    hidden_step: float = 0.2
+    tau: float = 0.08  # s
+    imu_step: float = 0.2
+    camera_step: float = 0.25
+    hidden_step: float = 0.1
     error_step: float = 0.4
     hidden_error_step: float = 0.1
     lr: float = 0.02  # per second
-    passes: int = 20
+    passes: int = 30
     hold: float = 0.02  # s for which a target holds after its frame
     latency: float = 0.023  # s from a frame to the arrival of its flow
     every: int = 5  # the camera gives every n-th frame

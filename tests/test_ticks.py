@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from itertools import pairwise
 
+import numba
 import numpy as np
 import pytest
 from numpy.typing import ArrayLike
@@ -144,6 +145,7 @@ def test_held_sensor_fires_every_tau_step_over_x(dt: float, x: float, theta: flo
     assert np.all((delay >= -1e-9) & (delay <= late[: times.size] + 1e-9))
 
 
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="millions of ticks")
 def test_differences_between_ticks_fall_in_first_order_with_learning_on() -> None:
     ticks = (1e-3, 1e-4, 1e-5, 1e-6)
     differences = []
@@ -303,9 +305,9 @@ def test_guard_holds_an_input_of_gain_16_that_diverges_without_it() -> None:
     net = one_sensor(4.0 * (-1.0) ** np.arange(8), times=np.arange(8) * 0.5, step=0.5, targets=2.0)
     guarded = simulate(net, 1e-3, 4.0, [], lr=20.0)
     assert guarded.guarded[0] > 0
-    # The readout alternates between targets 2 for x = 4 and x = -4: the last one asks for -.5 at
-    # its start and the weight is dragged to +-.5 within two quanta of z and e.
-    assert abs(abs(guarded.weights[0][0, 0]) - 0.5) <= 2 * 0.5 * (0.5 + 0.05) / 4
+    # The last reading is -4, so the target 2 asks for -.5. The decoded input is within
+    # 2*theta*step = .5 of it, an eighth; a quantum of the error is a hundredth of 4.
+    assert guarded.weights[0][0, 0] == pytest.approx(-0.5, abs=0.5 / 8 + 0.05 / 4)
     try:
         free = simulate(net, 1e-3, 4.0, [], lr=20.0, cap=None)
     except FloatingPointError:
