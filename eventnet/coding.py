@@ -1,4 +1,4 @@
-r"""The paper's operators on whole signals: encode, quantize, decode (O'Connor et al. 2018, Eqs. 1 to 6).
+"""The operators of O'Connor et al. (2018, Eqs. 1 to 6) on whole signals: encode, quantize, decode.
 
 A signal is an array whose axis 0 is time, one row a tick; the trailing axes are units that do not
 touch each other. Every operator starts from the paper's initial state, which is 0.
@@ -308,7 +308,7 @@ def decode(s: ArrayLike, kp: float, kd: float) -> Floats:
 
 
 def reconstruct(x: ArrayLike, kp: float, kd: float) -> Floats:
-    """Return what a receiver makes of a signal: ``(decode . quantize . encode)(x)`` (section 2.3.1).
+    """Return what a receiver makes of a signal: encode, quantize, decode (section 2.3.1).
 
     Parameters
     ----------

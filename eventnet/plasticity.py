@@ -25,9 +25,10 @@ class STDP:
     lr : float
         Learning rate per second: the slope of w against the integral of input times error.
     cap : float or None
-        The guard: per projection the rate in use is ``min(lr, cap/(c*N))``, N the sum of squares of
-        the presynaptic traces, for a jump of the input with ``lr*c*N`` above 1 diverges.
-        None turns the guard off.
+        The guard: per projection the rate in use is ``min(lr, cap/(c*max(N, J/2)))``, where N is
+        the sum of squares of the presynaptic traces and J that of the presynaptic spikes, fading
+        with the sender's tau: it is jumps of the input that destabilize the rule, at
+        ``lr*c*J/2 > 1``. None turns the guard off.
 
     Examples
     --------

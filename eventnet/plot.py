@@ -71,6 +71,8 @@ _COLUMNS = 5 * _RATE_BINS  # pixels across a panel: what `_WIDTH` leaves beside 
 _STRIP = 0.75  # inches, the height of the rate strip
 _PANELS = 5.0  # inches, the height of all panels together, when they need not be taller
 _PANEL_MIN = 0.36  # inches, room for two tick labels
+_NEURON_MAX = 0.25  # inches, the height of one neuron beyond which a panel is only emptier
+_MARK_MIN = 1.5  # pixels, half the height of a spike's mark in a panel of many neurons
 _LABEL_MAX = 22  # characters of a population's name that fit beside its panel
 
 
@@ -107,9 +109,11 @@ class _Panel:
 
     def __init__(self, size: int, events: int, columns: int, rows: int) -> None:
         self.size = size
+        self.half_mark = max(0.4, _MARK_MIN * size / rows)  # in neurons
         self.columns = columns
         self.rows = max(1, min(size, rows))
-        self.binned = events > columns * rows
+        # A mark covers about three pixels, so more of them would hide one another.
+        self.binned = 3 * events > columns * self.rows
         self.spikes: list[tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_]]] = []
         # [0] counts the positive spikes of each pixel, [1] the negative.
         self.pixels = np.zeros((2, self.rows, columns) if self.binned else 0, np.int64)
@@ -141,7 +145,8 @@ def raster_figure(
     """Draw a raster: one panel a population over a shared time axis, and the rate above them.
 
     Blue spikes are positive, vermillion ones negative. In a panel with more spikes than pixels a
-    pixel is the darker the more fell on it, logarithmically; its hue is the share of the signs. The spikes are read in two streaming passes; memory is bounded by the pixels.
+    pixel is the darker the more fell on it, logarithmically; its hue is the share of the signs. The
+    spikes are read in two streaming passes; memory is bounded by the pixels.
 
     Parameters
     ----------
@@ -202,6 +207,7 @@ def raster_figure(
             _draw_panel(ax, panel, begin, end)
             _label(ax, name, panel.size)
         _frame([strip, *axes])
+        figure.align_ylabels([strip, *axes])
         total = int(extent.events.sum())
         noun = "spike" if total == 1 else "spikes"
         figure_title = f"{total:,} {noun} in {end - begin:.4g} s" if title is None else title
@@ -238,7 +244,11 @@ def _heights(sizes: Sequence[int]) -> list[float]:
     if not sizes:
         return []
     roots = np.sqrt(np.array(sizes, np.float64))
-    return [max(_PANEL_MIN, float(root)) for root in roots * _PANELS / roots.sum()]
+    shares = roots * (_PANELS / roots.sum())
+    return [
+        max(_PANEL_MIN, min(float(share), size * _NEURON_MAX))
+        for share, size in zip(shares, sizes, strict=True)
+    ]
 
 
 def _gather(
@@ -268,9 +278,9 @@ def _draw_rate(ax: Axes, per_column: NDArray[np.int64], begin: float, end: float
     both = positive + negative
     ax.stairs(positive, edges, fill=True, color=POSITIVE, label="positive")
     ax.stairs(both, edges, baseline=positive, fill=True, color=NEGATIVE, label="negative")
-    top = float(both.max()) or 1.0
-    ax.set_ylim(0, 1.05 * top)
-    ax.set_yticks([0, top], ["0", _short(top)])
+    top = float(both.max())
+    ax.set_ylim(0, 1.05 * top or 1.0)
+    ax.set_yticks([0, top] if top else [0], ["0", _short(top)] if top else ["0"])
     ax.set_ylabel("spikes/s", rotation=0, ha="right", va="center", labelpad=6)
     ax.legend(
         loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2, handlelength=0.9
@@ -299,16 +309,14 @@ def _draw_panel(ax: Axes, panel: _Panel, begin: float, end: float) -> None:
         columns = (np.concatenate(column) for column in zip(*panel.spikes, strict=True))
         time, neuron, positive = columns
         # A vector mark a spike is only worth its bytes in svg and pdf while they are few.
-        many = time.size > 5_000
-        for sign, colour in ((positive, POSITIVE), (~positive, NEGATIVE)):
-            ax.vlines(
-                time[sign],
-                neuron[sign] - 0.4,
-                neuron[sign] + 0.4,
-                colors=colour,
-                linewidth=0.7,
-                rasterized=many,
-            )
+        ax.vlines(
+            time,
+            neuron - panel.half_mark,
+            neuron + panel.half_mark,
+            colors=np.where(positive, POSITIVE, NEGATIVE).tolist(),
+            linewidth=0.7,
+            rasterized=time.size > 5_000,
+        )
     else:
         ax.text(
             0.5, 0.5, "no spikes", transform=ax.transAxes, ha="center", va="center", color=FAINT
@@ -324,7 +332,7 @@ def _shades(pixels: NDArray[np.int64]) -> NDArray[np.float64]:
     image = np.empty((*events.shape, 4))
     image[..., :3] = share * to_rgb(POSITIVE) + (1 - share) * to_rgb(NEGATIVE)
     # A lone spike must be visible, however many others share the fullest pixel.
-    image[..., 3] = np.where(events, 0.35 + 0.65 * np.log1p(events) / np.log1p(events.max()), 0)
+    image[..., 3] = np.where(events, 0.45 + 0.55 * np.log1p(events) / np.log1p(events.max()), 0)
     return image
 
 

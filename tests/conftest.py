@@ -1,4 +1,4 @@
-"""What all tests share: how hard Hypothesis tries, and that continuous integration skips nothing."""
+"""What all tests share: how hard Hypothesis tries, and that CI tolerates no skipped test."""
 
 from __future__ import annotations
 

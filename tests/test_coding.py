@@ -43,7 +43,7 @@ POSITIVE = st.floats(1e-6, 1e6)
 
 
 def lowpass_noise(n: int, cutoff: float, seed: int) -> Floats:
-    """Return the paper's test signal: n samples of low-pass filtered noise, of standard deviation 1.
+    """Return the paper's test signal: low-pass filtered noise of standard deviation 1.
 
     Parameters
     ----------
@@ -53,9 +53,10 @@ def lowpass_noise(n: int, cutoff: float, seed: int) -> Floats:
     seed : int
         Of the legacy generator, so that the paper's own signals come out.
     """
-    noise = np.random.RandomState(seed).randn(n)  # noqa: NPY002
+    noise = np.random.RandomState(seed).randn(n)
     smooth: Floats = scipy.signal.lfilter(*scipy.signal.butter(2, cutoff), noise)
-    return smooth / smooth.std()
+    smooth /= smooth.std()
+    return smooth
 
 
 # --- Figure 1 ------------------------------------------------------------------------------------

@@ -113,6 +113,8 @@ def test_arrival_encodes_the_jump_of_the_activation(
 def test_guard_bounds_the_rate() -> None:
     window = eq.trace_window(0.1, 0.3)
     assert window == pytest.approx(0.075)
-    assert eq.guarded_rate(1.0, window, 0.0, 0.5) == 1.0
-    assert eq.guarded_rate(1.0, window, 100.0, 0.5) == pytest.approx(0.5 / (window * 100))
-    assert eq.guarded_rate(1.0, window, 100.0, np.inf) == 1.0
+    assert eq.guarded_rate(1.0, window, 0.0, 0.0, 0.5) == 1.0
+    assert eq.guarded_rate(1.0, window, 100.0, 0.0, 0.5) == pytest.approx(0.5 / (window * 100))
+    assert eq.guarded_rate(1.0, window, 0.0, 100.0, 0.5) == pytest.approx(0.5 / (window * 50))
+    assert eq.guarded_rate(1.0, window, -1e-9, 0.0, 0.5) == 1.0
+    assert eq.guarded_rate(1.0, window, 100.0, 100.0, np.inf) == 1.0

@@ -249,7 +249,9 @@ def test_stdp_sums_to_the_reconstruction_and_its_tail(tau_x: float, tau_e: float
     ka, ka_e = math.exp(-dt / tau_x), math.exp(-dt / tau_e)
     c = tau_x * tau_e / (tau_x + tau_e)
     for k in range(n_ticks):
-        stdp(W, x_hat, e_hat, s[k], s_e[k], ka, ka_e, step_x, step_e, c, lr, math.inf)
+        stdp(
+            W, x_hat, e_hat, s[k], s_e[k], ka, ka_e, step_x, step_e, c, lr, math.inf, np.zeros(1), 0
+        )
 
     times, end = np.arange(n_ticks) * dt, (n_ticks - 1) * dt
     coders = (step_x, step_e, tau_x, tau_e)
@@ -293,10 +295,12 @@ def test_guard_uses_the_presynaptic_power_after_the_spikes_of_the_tick() -> None
     move = c * (np.outer(x_s, e + e_s) + np.outer(x, e_s))
 
     W = np.zeros((2, 1))
-    assert stdp(W, x.copy(), e.copy(), s, s_e, 1.0, 1.0, step, step_e, c, lr, cap)
+    assert stdp(W, x.copy(), e.copy(), s, s_e, 1.0, 1.0, step, step_e, c, lr, cap, np.zeros(1), 0)
     np.testing.assert_allclose(W, -cap / (c * (N + EPS)) * move, rtol=1e-14)
     W = np.zeros((2, 1))
-    assert not stdp(W, x.copy(), e.copy(), s, s_e, 1.0, 1.0, step, step_e, c, lr, math.inf)
+    assert not stdp(
+        W, x.copy(), e.copy(), s, s_e, 1.0, 1.0, step, step_e, c, lr, math.inf, np.zeros(1), 0
+    )
     np.testing.assert_allclose(W, -lr * move, rtol=1e-14)
 
 

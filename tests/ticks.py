@@ -318,23 +318,28 @@ def stdp(
     c: float,
     lr: float,
     cap: float,
+    J: Floats,
+    q: int,
 ) -> bool:
-    """One tick of the paper's "future" rule (Eq. 20, corrected); writes ``W, x_hat, e_hat``.
+    """One tick of the paper's "future" rule (Eq. 20, corrected); writes ``W, x_hat, e_hat, J[q]``.
 
     ``dw = -lr*c*(x_s (x) (e_hat + e_s) + x_hat (x) e_s)`` with decayed traces, which books at once
     the whole future area that this tick's spikes add under ``x_hat*e_hat``. Whether
-    ``lr <= cap/(c*(N + EPS))``, ``N = sum x_hat**2`` with this tick's spikes, had to bind.
+    ``lr <= cap/(c*(max(N, J/2) + EPS))`` had to bind, with ``N = sum x_hat**2`` with this tick's
+    spikes and J the sum of ``sum x_s**2`` over the ticks so far, decaying with the sender's tau.
     """
     for i in range(x_hat.size):
         x_hat[i] *= ka
     for j in range(e_hat.size):
         e_hat[j] *= ka_e
+    J[q] *= ka
     if not (s.any() or s_e.any()):
         return False
     N = 0.0
     for i in range(x_hat.size):
         N += (x_hat[i] + step * s[i]) ** 2
-    rate = min(lr, cap / (c * (N + EPS)))
+        J[q] += (step * s[i]) ** 2
+    rate = min(lr, cap / (c * (max(N, J[q] / 2) + EPS)))
     for i in range(x_hat.size):
         x_s = step * s[i]
         for j in range(e_hat.size):
@@ -372,6 +377,7 @@ def _run(
     u, e_hat = np.zeros(n_post), np.zeros(n_post)
     g, x_hat = np.zeros(n_pre), np.zeros(n_pre)
     guarded = np.zeros(net.source.size, np.int64)
+    jumps = np.zeros(net.source.size)
 
     samples = np.zeros((sample_tick.size, n))
     raster = np.empty((1024, 3), np.int64)
@@ -462,6 +468,8 @@ def _run(
                     net.c[j],
                     lr,
                     cap,
+                    jumps,
+                    j,
                 )
 
         if n_spikes + 2 * n > raster.shape[0]:
@@ -503,7 +511,7 @@ def simulate(
     lr
         Learning rate per second of area under ``x_hat*e_hat``. At 0 errors are still coded.
     cap
-        The guard on ``lr*c*sum(x_hat**2)``; None for no guard.
+        The guard on ``lr*c*max(N, J/2)``, see `stdp`; None for no guard.
     """
     plan = _plan(net, dt)
     writes = _writes(net, plan, dt)

@@ -249,6 +249,7 @@ class Synapses:
         self.pre = [0.0] * (self.source.size if traced else 0)
         self.post = [0.0] * (self.target.size if traced else 0)
         self.power = 0.0
+        self.jumps = 0.0
 
     def forward(self, spikes: Spikes, arrived: list[float]) -> None:
         """Add the rows of the neurons that fired (Eq. 7, 8)."""
@@ -278,15 +279,17 @@ class Synapses:
         self.pre = [eq.fade(trace, factor) for trace in self.pre]
         self.post = [eq.fade(trace, error_factor) for trace in self.post]
         self.power = eq.fade(eq.fade(self.power, factor), factor)
+        self.jumps = eq.fade(self.jumps, factor)
         for i, count in spikes:
             x = self.source.step * count
             self.power += x * (2.0 * self.pre[i] + x)
+            self.jumps += x * x
         for j, count in errors:
             self.post[j] += self.target.error_step * count
 
         window = eq.trace_window(self.source.tau, self.target.error_tau)
         cap = math.inf if self.rule.cap is None else self.rule.cap
-        rate = eq.guarded_rate(self.rule.lr, window, self.power, cap)
+        rate = eq.guarded_rate(self.rule.lr, window, self.power, self.jumps, cap)
         gain = -(rate * window)
         for i, count in spikes:
             scale = gain * (self.source.step * count)
@@ -686,6 +689,7 @@ class ActorsEngine:
                     "pre": list(s.pre),
                     "post": list(s.post),
                     "power": s.power,
+                    "jumps": s.jumps,
                     "clock": s.clock,
                 }
                 for s in self._synapses
@@ -708,7 +712,8 @@ class ActorsEngine:
         for synapses, fields in zip(self._synapses, saved["synapses"], strict=True):
             synapses.weights[...] = fields["weights"]
             synapses.pre, synapses.post = list(fields["pre"]), list(fields["post"])
-            synapses.power, synapses.clock = fields["power"], fields["clock"]
+            synapses.power, synapses.jumps = fields["power"], fields["jumps"]
+            synapses.clock = fields["clock"]
         self._queue = EventQueue()
         for key, time in saved["queue"]:
             self._queue.schedule(key, time)

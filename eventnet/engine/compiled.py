@@ -297,6 +297,7 @@ def _fresh_state(plan: Plan, net: kernels.Net) -> kernels.State:
         pre=np.zeros(int(net.pre_first[-1])),
         post=np.zeros(int(net.post_first[-1])),
         power=np.zeros(projs),
+        jumps=np.zeros(projs),
         trace_clock=np.full(projs, plan.t0),
         written=np.zeros(n),
         written_time=np.full(pops, np.inf),
@@ -309,7 +310,7 @@ def _fresh_state(plan: Plan, net: kernels.Net) -> kernels.State:
 
 def _clear_errors(state: kernels.State) -> None:
     """Forget the backward half of the network: targets, errors and traces."""
-    for name in ("g", "y", "error_phi", "pre", "post", "power"):
+    for name in ("g", "y", "error_phi", "pre", "post", "power", "jumps"):
         getattr(state, name)[:] = 0.0
     state.gate[:] = False
     state.error_cross[:] = np.inf

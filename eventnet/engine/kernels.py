@@ -201,9 +201,15 @@ def trace_window(tau_pre: float, tau_post: float) -> float:
 
 
 @kernel
-def guarded_rate(rate: float, window: float, power: float, cap: float) -> float:
-    """Return ``min(lr, cap/(c*(N+eps)))``: the learning rate that keeps one jump of the input stable."""
-    return min(rate, cap / (window * (max(power, 0.0) + GUARD_EPSILON)))
+def guarded_rate(rate: float, window: float, power: float, jumps: float, cap: float) -> float:
+    """Return ``min(lr, cap/(c*(max(N, J/2) + eps)))``: the learning rate that jumps leave stable.
+
+    N is the sum of squares of the presynaptic traces with this instant's spikes, J the sum of
+    squares of the presynaptic spikes, instant by instant, fading with the sender's tau. An input
+    that flips its sign every h seconds grows by ``1 + lr*c*|x_s|^2/2`` a flip and shrinks by
+    ``exp(-h/tau)`` between flips, so that ``lr*c*J/2 < 1`` is what keeps it stable (docs/theory.md).
+    """
+    return min(rate, cap / (window * (max(power, 0.5 * jumps, 0.0) + GUARD_EPSILON)))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -265,6 +271,7 @@ class State(NamedTuple):
     pre: Array  # presynaptic traces of all plastic projections, as of `trace_clock`
     post: Array  # postsynaptic ones
     power: Array  # (Q,) sum of squares of the presynaptic traces
+    jumps: Array  # (Q,) fading sum of squares of the presynaptic spikes
     trace_clock: Array  # (Q,) s
     written: Array  # (N,) values written by the world
     written_time: Array  # (P,) s, when they take effect; inf: none
@@ -856,12 +863,15 @@ def plasticity_stage(
     fade_all(post, decay(elapsed, net.error_tau[dst]))
     state.trace_clock[q] = t
     power = fade(fade(state.power[q], factor), factor)
+    jumps = fade(state.jumps[q], factor)
     quanta = 0.0
     for k in range(n_x):
         x = net.step[src] * scratch.quanta[first_x + k]
+        jumps += x * x
         power += x * (2.0 * pre[scratch.spike[first_x + k]] + x)
         quanta += abs(scratch.quanta[first_x + k])
     state.power[q] = power
+    state.jumps[q] = jumps
     counters.projection[q, ROW_EVENTS] += n_x
     counters.projection[q, ROW_QUANTA] += np.int64(quanta)
     quanta = 0.0
@@ -873,7 +883,7 @@ def plasticity_stage(
     counters.projection[q, COLUMN_EVENTS] += n_e
     counters.projection[q, COLUMN_QUANTA] += np.int64(quanta)
     window = trace_window(net.tau[src], net.error_tau[dst])
-    rate = guarded_rate(net.rate[q], window, power, net.cap[q])
+    rate = guarded_rate(net.rate[q], window, power, jumps, net.cap[q])
     counters.projection[q, PASSES] += 1
     counters.projection[q, GUARDED] += rate < net.rate[q]
     gain = -(rate * window)

@@ -1,0 +1,37 @@
+# `make` lists the targets. Everything is set up in .venv; PYTHON=python3.12 picks another Python.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test lint clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/installed-demo  ## Run the main scenario: fetch a drone's flight, learn online, show what it cost
+	@$(BIN)/eventnet run drone
+
+test: lint  ## Lint, check types and run all tests
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: $(VENV)/installed-dev  ## Lint and check types only
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet || { $(BIN)/ruff format --diff --quiet; exit 1; }
+	@$(BIN)/mypy --no-error-summary
+
+clean:  ## Remove .venv and all caches; runs/ stays
+	@rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find . -type d -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
+
+# One stamp a set of extras: pip runs again only after pyproject.toml has changed. dev includes demo.
+$(VENV)/installed-demo $(VENV)/installed-dev: $(VENV)/installed-%: pyproject.toml | $(BIN)/python
+	@echo "installing eventnet[$*] into $(VENV)"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e ".[$*]"
+	@touch $@ $(if $(filter dev,$*),$(VENV)/installed-demo)
+
+$(BIN)/python:
+	@command -v "$(PYTHON)" >/dev/null || { echo "$(PYTHON) not found: install Python 3.11 or newer"; exit 1; }
+	@"$(PYTHON)" -c 'import sys; v = ".".join(map(str, sys.version_info[:3])); sys.exit(0 if sys.version_info >= (3, 11) \
+	  else f"$(PYTHON) is Python {v}: eventnet needs 3.11 or newer; name one, as in: make PYTHON=python3.12")'
+	@"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
