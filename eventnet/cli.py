@@ -102,7 +102,7 @@ def run(
         summary = execute(
             loaded, settings, seed=seed, engine=engine, until=until, out=out, report=report
         )
-    picture = _draw(Path(summary["folder"]), loaded.name)
+    picture = _draw(Path(summary["folder"]), loaded.name, summary["simulated_s"])
     if as_json:
         click.echo(json.dumps(summary))
     elif not quiet:
@@ -323,8 +323,12 @@ def _progress(silent: bool) -> Iterator[Report | None]:
         yield report
 
 
-def _draw(folder: Path, title: str) -> Path | None:
-    """Draw the raster into the run folder, if matplotlib is there."""
+DRAWN_S = 10.0
+"""A run's picture shows its last seconds: over minutes single spikes cannot be seen."""
+
+
+def _draw(folder: Path, title: str, end: float) -> Path | None:
+    """Draw the end of the raster into the run folder, if matplotlib is there."""
     from importlib.util import find_spec
 
     if find_spec("matplotlib") is None:
@@ -332,7 +336,7 @@ def _draw(folder: Path, title: str) -> Path | None:
     from eventnet.raster import Raster
 
     path = folder / "raster.png"
-    Raster.open(folder).plot(path, title=title)
+    Raster.open(folder).plot(path, title=title, start=max(end - DRAWN_S, 0.0))
     return path
 
 

@@ -54,11 +54,12 @@ def print_summary(
     for label, key in (
         ("additions, one a quantum", "additions"),
         ("multiply-adds, one a spike", "multiply_adds"),
-        ("zero-skipping dense, every sample", "zero_skipping"),
-        ("dense, every sample", "dense"),
+        ("dense, skipping zeros*", "zero_skipping"),
+        ("dense*", "dense"),
     ):
         work.add_row(label, *(f"{ops[key][p]:,}" for p in ("forward", "backward", "update", "all")))
     out.print(work)
+    out.print("* multiply-adds, recomputed at every reading and trained at every target")
     for name, count in summary["dense"].items():
         out.print(f"{name}: {count:,} multiply-adds", highlight=False)
     out.print()

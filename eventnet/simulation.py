@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from eventnet.cost import Cost, cost_between, snapshot
 from eventnet.engine import make_engine
-from eventnet.engine.plan import describe, make_plan
+from eventnet.engine.plan import Plan, describe, make_plan
 from eventnet.errors import ConfigError, DataError, RunFolderError
 from eventnet.network import Network, Population, Projection, positive
 from eventnet.plasticity import STDP
@@ -132,6 +132,7 @@ class Simulation:
         self._probes: dict[str, Probe] = {}
         self._fed: set[str] = set()
         self._recorder: RasterWriter | MemoryRaster | None = None
+        self._names, self._code = _coders(self.plan)
         self._unrecorded: list[tuple[Any, ...]] = []  # spikes of writes and reads between runs
         self._counted = snapshot(self._engine.counters)
 
@@ -295,8 +296,7 @@ class Simulation:
 
         if not (math.isfinite(until) and until >= self.now):
             raise ConfigError(f"until={until} s: must be finite and at least {self.now} s")
-        names = [p.name for p in self.plan.populations]
-        names += [f"{name}.error" for name in names]
+        names = self._names
         folder = None if record is None else Path(record)
         if folder is None:
             self._recorder = MemoryRaster(names)
@@ -352,10 +352,11 @@ class Simulation:
         neurons: NDArray[np.uint32],
         counts: NDArray[np.int32],
     ) -> None:
+        batch = (times, self._code[codes], neurons, counts)
         if self._recorder is None:
-            self._unrecorded.append((times, codes, neurons, counts))
+            self._unrecorded.append(batch)
         else:
-            self._recorder.append(times, codes, neurons, counts)
+            self._recorder.append(*batch)
 
     def _get(self, which: Population | str, kind: str, verb: str) -> Population:
         population = self.network.population(which)
@@ -420,6 +421,14 @@ class Simulation:
         with written_aside(folder / "config.json") as path:
             path.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
         return RasterWriter(folder, names)
+
+
+def _coders(plan: Plan) -> tuple[list[str], NDArray[np.int32]]:
+    """Return the names of the coders that can fire, and the place of each engine code among them."""
+    fires = [p.kind != "output" for p in plan.populations] + list(plan.has_error)
+    names = [p.name for p in plan.populations] + [f"{p.name}.error" for p in plan.populations]
+    places = np.cumsum(fires, dtype=np.int32) - 1
+    return [name for name, on in zip(names, fires, strict=True) if on], places.astype(np.int32)
 
 
 def versions() -> dict[str, str]:

@@ -17,8 +17,9 @@ def _forbidden_skips(config: pytest.Config) -> int:
     """Count the skipped tests that EVENTNET_NO_SKIP=1 turns into a failure of the session."""
     if os.environ.get("EVENTNET_NO_SKIP") != "1" or hasattr(config, "workerinput"):
         return 0
+    reporter: pytest.TerminalReporter | None
     reporter = config.pluginmanager.get_plugin("terminalreporter")
-    return len(reporter.stats.get("skipped", []))
+    return len(reporter.stats.get("skipped", [])) if reporter is not None else 0
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -29,6 +30,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
+    for report in terminalreporter.stats.get("passed", []):
+        for name, value in report.user_properties:  # what a test wants seen, such as a measured slope
+            terminalreporter.line(f"{name}: {value}")
     if skips := _forbidden_skips(config):
         terminalreporter.section("nothing may be skipped", red=True)
         terminalreporter.line(
