@@ -13,7 +13,7 @@ demo: $(VENV)/installed-demo  ## Run the main scenario: fetch a drone's flight, 
 	@$(BIN)/eventnet run drone
 
 test: lint  ## Lint, check types and run all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/installed-dev  ## Lint and check types only
 	@$(BIN)/ruff check --quiet

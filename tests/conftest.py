@@ -30,8 +30,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
+    # What a test wants seen, such as a measured slope.
     for report in terminalreporter.stats.get("passed", []):
-        for name, value in report.user_properties:  # what a test wants seen, such as a measured slope
+        for name, value in report.user_properties:
             terminalreporter.line(f"{name}: {value}")
     if skips := _forbidden_skips(config):
         terminalreporter.section("nothing may be skipped", red=True)

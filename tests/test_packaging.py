@@ -22,9 +22,6 @@ DEPENDENCIES = sysconfig.get_path("purelib")
 RESOURCES = ("datasets", "sims")
 FOREIGN = ("cli", "datasets", "sims", "tests", "benchmarks", "docs")
 
-# One worker runs this file, so that one wheel is built a session.
-pytestmark = pytest.mark.xdist_group("packaging")
-
 
 @dataclass(frozen=True)
 class Place:
@@ -64,11 +61,12 @@ def lend_dependencies(python: Path) -> None:
     """Let `python` import what these tests run with, after all that is installed for itself.
 
     A line in a .pth file is not a site folder: an editable eventnet there does not shine through.
+    The file's name sorts before an editable install's own, which imports `editables`.
     """
     site = Path(
         call([str(python), "-c", "import site; print(site.getsitepackages()[0])"], ROOT).strip()
     )
-    (site / "zz_dependencies.pth").write_text(DEPENDENCIES + "\n")
+    (site / "0_dependencies.pth").write_text(DEPENDENCIES + "\n")
 
 
 @pytest.fixture(scope="session")

@@ -842,6 +842,13 @@ def fade_all(trace: Array, factor: float) -> None:
 
 
 @kernel
+def add_scattered(row: Array, column: Array, value: Array, scale: float) -> None:
+    """Add ``scale*value`` to the named columns of `row` in place."""
+    for k in range(column.shape[0]):
+        row[column[k]] += scale * value[k]
+
+
+@kernel
 def plasticity_stage(
     t: float, q: int, net: Net, state: State, weights: Array, scratch: Scratch, counters: Counters
 ) -> None:
@@ -895,14 +902,16 @@ def plasticity_stage(
         for j in range(n_out):
             row[j] += scale * post[j]
     if n_e > 0:
+        # Both lists in one place of their own: the inner loop must not reload what rows could alias.
+        column = scratch.error_spike[first_e : first_e + n_e]
+        value = scratch.arrived[first_e : first_e + n_e]
+        for k in range(n_e):
+            value[k] = net.error_step[dst] * scratch.error_count[first_e + k]
         for i in range(pre.shape[0]):
             if pre[i] != 0.0:
-                scale = gain * pre[i]
-                row = weights[base + i * n_out : base + (i + 1) * n_out]
-                for k in range(n_e):
-                    row[scratch.error_spike[first_e + k]] += scale * (
-                        net.error_step[dst] * scratch.error_count[first_e + k]
-                    )
+                add_scattered(
+                    weights[base + i * n_out : base + (i + 1) * n_out], column, value, gain * pre[i]
+                )
     for k in range(n_x):
         pre[scratch.spike[first_x + k]] += net.step[src] * scratch.quanta[first_x + k]
 
