@@ -17,7 +17,7 @@ test: lint  ## Lint, check types and run all tests
 
 lint: $(VENV)/installed-dev  ## Lint and check types only
 	@$(BIN)/ruff check --quiet
-	@$(BIN)/ruff format --check --quiet || { $(BIN)/ruff format --diff --quiet; exit 1; }
+	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy --no-error-summary
 
 clean:  ## Remove .venv and all caches; runs/ stays

@@ -13,6 +13,33 @@ from eventnet.scenario import execute, load
 OUT = Path(__file__).resolve().parent.parent / "docs" / "results" / "drone.md"
 SEEDS = range(5)
 
+PAGE = """# The drone scenario
+
+Made by `.venv/bin/python benchmarks/drone.py` {made}.
+
+R2 of the two components of image flow on the last 30 % of the flight. The network saw the camera at
+4 Hz and the inertial unit at 200 Hz, learned on the first 70 % and was frozen. Settings were chosen on the
+last fifth of the training part, by the worst of five other seeds.
+
+| | u | v |
+|---|---|---|
+{fit}
+
+Operations of seed 0 over {simulated} simulated seconds ({passes} passes and the scored part), simulated
+in {wall} s:
+
+| | forward | backward | update | all |
+|---|---|---|---|---|
+{cost}
+
+The two dense networks are recomputed at every reading, so that their output is as current as the
+spiking one's, and trained at every target. A dense network that is computed only when it is taught
+does {at_targets} multiply-adds.
+
+On this recording the spiking network is no saving in additions: the rotors shake the inertial unit,
+so that nearly every reading is news, and the whole network is small.
+"""
+
 
 def main() -> None:
     runs = []
@@ -39,35 +66,14 @@ def main() -> None:
     wall = float(np.median([run["wall_s"] for run in runs]))
     versions = ", ".join(f"{k} {v}" for k, v in first["versions"].items())
     OUT.write_text(
-        "\n".join(
-            [
-                "# The drone scenario",
-                "",
-                f"Made by `.venv/bin/python benchmarks/drone.py` at commit {commit}; {versions}.",
-                "",
-                "R2 of the two components of image flow on the last 30 % of the flight. The network saw the",
-                "camera at 4 Hz and the inertial unit at 200 Hz, learned on the first 70 % and was frozen.",
-                "Settings were chosen on the last fifth of the training part, by the worst of five other seeds.",
-                "",
-                "| | u | v |",
-                "|---|---|---|",
-                *fit,
-                "",
-                f"Operations of seed 0 over {first['simulated_s']:.0f} simulated seconds "
-                f"({first['parameters']['passes']} passes and the scored part), simulated in {wall:.1f} s:",
-                "",
-                "| | forward | backward | update | all |",
-                "|---|---|---|---|---|",
-                *cost,
-                "",
-                "The two dense networks are recomputed at every reading, so that their output is as current as",
-                "the spiking one's, and trained at every target. A dense network that is computed only when it",
-                f"is taught does {first['dense']['dense SGD at every target']:,} multiply-adds.",
-                "",
-                "On this recording the spiking network is no saving in additions: the rotors shake the inertial",
-                "unit, so that nearly every reading is news, and the whole network is small.",
-                "",
-            ]
+        PAGE.format(
+            made=f"at commit {commit}; {versions}",
+            fit="\n".join(fit),
+            simulated=f"{first['simulated_s']:.0f}",
+            passes=first["parameters"]["passes"],
+            wall=f"{wall:.1f}",
+            cost="\n".join(cost),
+            at_targets=f"{first['dense']['dense SGD at every target']:,}",
         )
     )
     print(OUT.read_text())

@@ -9,6 +9,8 @@ Per projection and pass (forward, backward, update) three figures are given:
   count, ``events * fan``.
 
 An update follows a spike on both sides: ``fan`` is n_out for a presynaptic, n_in for an error spike.
+That is how the paper counts it; this program books the columns of error spikes late, a row at a time
+and when the row is read, so that many error spikes cost one pass over a row.
 
 The dense networks are those that would be recomputed at every reading and trained at every target:
 ``dense`` multiplies everything, ``zero_skipping`` passes over inputs that are 0 and units that are
@@ -155,7 +157,7 @@ def cost_between(
                 c[eq.ROW_EVENTS] + c[eq.COLUMN_EVENTS],
                 c[eq.ROW_QUANTA] + c[eq.COLUMN_QUANTA],
                 c[eq.ROW_QUANTA] * n_out + c[eq.COLUMN_QUANTA] * n_in,
-                c[eq.ROW_EVENTS] * n_out + c[eq.COLUMN_EVENTS] * n_in,
+                (c[eq.ROW_EVENTS] + c[eq.BOOKED_ROWS]) * n_out + c[eq.COLUMN_EVENTS],
                 learned * n_in * n_out,
                 c[eq.SKIP_UPDATE],
             ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import math
 
 import numpy as np
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from eventnet import coding
 from eventnet.coding import (
     decode,
     delta,
@@ -282,9 +280,3 @@ def test_signals_of_no_use_are_refused() -> None:
         sigma([1j])
     with pytest.raises(ConfigError, match=r"phi0 of shape \(3,\).*must broadcast to \(2,\)"):
         quantize(np.zeros((4, 2)), np.zeros(3))
-
-
-def test_the_examples_run() -> None:
-    results = doctest.testmod(coding)
-    assert results.attempted >= 9
-    assert results.failed == 0

@@ -9,6 +9,7 @@ new neuron or a new learning rule.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
@@ -26,6 +27,11 @@ from eventnet.sources import Source
 
 Spikes = list[tuple[int, float]]
 """The neurons of one population that fire in one instant, ascending, with their signed counts."""
+
+SYNAPSE_STATE = (
+    *("rows", "charge", "owed", "booked", "version", "seen", "bookings"),
+    *("post", "power", "jumps", "clock", "origin"),
+)
 
 What = Literal["cross", "turn", "error"]
 Key = tuple[int, What, int]
@@ -231,77 +237,123 @@ class ErrorNeuron:
 
 
 class Synapses:
-    """One projection: its weights, its plasticity traces and their clock."""
+    """One projection: its weights, its plasticity traces and their clocks.
+
+    An error spike changes a whole column of weights, each in proportion to its presynaptic trace.
+    Between its own spikes such a trace only decays, ``x_hat_i(t) = charge_i*exp(-(t-origin)/tau)``,
+    so what the rows have missed is their charge times one number for all of them, `owed`. An error
+    spike adds to that number, and a row books it when it is next read.
+    """
 
     def __init__(
         self, projection: Projection, weights: Floats, rule: STDP | None, plastic: bool, t0: float
     ) -> None:
-        self.projection = projection
         self.source, self.target = projection.source, projection.target
-        self.weights = weights
+        self.rows: list[list[float]] = weights.tolist()
         self.rule = rule if plastic else None
         self.clock = t0
+        self.origin = t0
+        self.bookings = 0
         self.clear()
 
     def clear(self) -> None:
-        """Forget the traces."""
+        """Forget the traces; what they owe is booked before."""
         traced = self.rule is not None
-        self.pre = [0.0] * (self.source.size if traced else 0)
-        self.post = [0.0] * (self.target.size if traced else 0)
+        n_in, n_out = (self.source.size, self.target.size) if traced else (0, 0)
+        if traced and hasattr(self, "charge"):
+            self.book_all(self.origin)
+        self.charge = [0.0] * n_in
+        self.owed = [0.0] * n_out
+        self.booked = [[0.0] * n_out for _ in range(n_in)]
+        self.version, self.seen = 0, [0] * n_in
+        self.post = [0.0] * n_out
         self.power = 0.0
         self.jumps = 0.0
+
+    def row(self, i: int) -> list[float]:
+        """Return the weights of presynaptic neuron `i`, brought up to date."""
+        row = self.rows[i]
+        if self.rule is not None and self.seen[i] != self.version:
+            self.seen[i] = self.version
+            self.bookings += 1
+            booked, charge = self.booked[i], self.charge[i]
+            for j, owed in enumerate(self.owed):
+                row[j] += charge * (owed - booked[j])
+                booked[j] = owed
+        return row
+
+    def book_all(self, t: float) -> None:
+        """Bring every row up to date and let the charges count from `t`."""
+        factor = eq.decay(t - self.origin, self.source.tau)
+        for i, charge in enumerate(self.charge):
+            self.row(i)
+            self.charge[i] = eq.fade(charge, factor)
+            self.booked[i] = [0.0] * self.target.size
+            self.seen[i] = 0
+        self.version = 0
+        self.owed = [0.0] * self.target.size
+        self.origin = t
 
     def forward(self, spikes: Spikes, arrived: list[float]) -> None:
         """Add the rows of the neurons that fired (Eq. 7, 8)."""
         for i, count in spikes:
             scale = self.source.step * count
-            row = self.weights[i].tolist()
-            for j, weight in enumerate(row):
+            for j, weight in enumerate(self.row(i)):
                 arrived[j] += scale * weight
 
     def backward(self, spikes: Spikes, arrived: list[float]) -> None:
         """Add the columns of the error spikes (Eq. 12)."""
         assert self.target.error_step is not None
-        for j, count in spikes:
-            scale = self.target.error_step * count
-            column = self.weights[:, j].tolist()
-            for i, weight in enumerate(column):
-                arrived[i] += scale * weight
+        for i in range(self.source.size):
+            row = self.row(i)
+            for j, count in spikes:
+                arrived[i] += (self.target.error_step * count) * row[j]
 
     def learn(self, t: float, spikes: Spikes, errors: Spikes) -> bool:
         """Apply the STDP rule to what arrived; return whether the guard held the rate back."""
         assert self.rule is not None
         assert self.target.error_step is not None
+        if t - self.origin > eq.BOOKING_PERIOD * self.source.tau:
+            self.book_all(t)
+        scale = eq.decay(t - self.origin, self.source.tau)
         elapsed = t - self.clock
         self.clock = t
         factor = eq.decay(elapsed, self.source.tau)
         error_factor = eq.decay(elapsed, self.target.error_tau)
-        self.pre = [eq.fade(trace, factor) for trace in self.pre]
         self.post = [eq.fade(trace, error_factor) for trace in self.post]
         self.power = eq.fade(eq.fade(self.power, factor), factor)
         self.jumps = eq.fade(self.jumps, factor)
         for i, count in spikes:
             x = self.source.step * count
-            self.power += x * (2.0 * self.pre[i] + x)
             self.jumps += x * x
-        for j, count in errors:
-            self.post[j] += self.target.error_step * count
+            self.power += x * (2.0 * (self.charge[i] * scale) + x)
 
         window = eq.trace_window(self.source.tau, self.target.error_tau)
         cap = math.inf if self.rule.cap is None else self.rule.cap
         rate = eq.guarded_rate(self.rule.lr, window, self.power, self.jumps, cap)
         gain = -(rate * window)
+        self.version += bool(errors)
+        for j, count in errors:
+            e = self.target.error_step * count
+            self.post[j] += e
+            self.owed[j] += (gain * e) * scale
         for i, count in spikes:
-            scale = gain * (self.source.step * count)
+            x = self.source.step * count
+            row = self.row(i)
+            step = gain * x
             for j, trace in enumerate(self.post):
-                self.weights[i, j] += scale * trace
-        for i, trace in enumerate(self.pre):
-            if trace != 0.0:
-                for j, count in errors:
-                    self.weights[i, j] += (gain * trace) * (self.target.error_step * count)
-        for i, count in spikes:
-            self.pre[i] += self.source.step * count
+                row[j] += step * trace
+            self.charge[i] += x / scale
         return rate < self.rule.lr
+
+    @property
+    def weights(self) -> Floats:
+        """Return a copy of the weights, (n_in, n_out), with what is still owed."""
+        weights = np.array(self.rows)
+        if self.rule is not None:
+            owed = np.array(self.owed) - np.array(self.booked)
+            weights += np.array(self.charge)[:, None] * owed
+        return weights
 
 
 # --------------------------------------------------------------------------------------------------
@@ -351,7 +403,7 @@ class ActorsEngine:
         self._clock = [t0] * len(plan.populations)
         self._error_clock = [t0] * len(plan.populations)
         self._synapses = [
-            Synapses(q, plan.weights[q.index].copy(), plan.rule, plan.plastic[q.index], t0)
+            Synapses(q, plan.weights[q.index], plan.rule, plan.plastic[q.index], t0)
             for q in plan.projections
         ]
         self._sources: dict[int, Source] = {}
@@ -388,7 +440,7 @@ class ActorsEngine:
         return np.maximum(z, 0.0) if p.activation == "relu" else z
 
     def weights(self, projection: int) -> Floats:
-        """Return the weights of a projection, shape (n_in, n_out): a view, not a copy."""
+        """Return a copy of a projection's weights, shape (n_in, n_out), late bookings included."""
         return self._synapses[projection].weights
 
     @property
@@ -482,6 +534,8 @@ class ActorsEngine:
                         self.counters.projection[q, eq.GUARDED] += guarded
         except OutOfRangeError:
             raise Diverged(t, plan.populations[where].name) from None
+        for q, synapses in enumerate(self._synapses):
+            self.counters.projection[q, eq.BOOKED_ROWS] = synapses.bookings
         self._count_dense(samples)
         self._report(t, spikes, errors)
 
@@ -684,14 +738,7 @@ class ActorsEngine:
                 for group in self._groups()
             ],
             "synapses": [
-                {
-                    "weights": s.weights.copy(),
-                    "pre": list(s.pre),
-                    "post": list(s.post),
-                    "power": s.power,
-                    "jumps": s.jumps,
-                    "clock": s.clock,
-                }
+                {name: copy.deepcopy(getattr(s, name)) for name in SYNAPSE_STATE}
                 for s in self._synapses
             ],
             "queue": self._queue.items(),
@@ -710,10 +757,7 @@ class ActorsEngine:
                 for neuron, fields in zip(members, values[p], strict=True):
                     vars(neuron).update(fields)
         for synapses, fields in zip(self._synapses, saved["synapses"], strict=True):
-            synapses.weights[...] = fields["weights"]
-            synapses.pre, synapses.post = list(fields["pre"]), list(fields["post"])
-            synapses.power, synapses.jumps = fields["power"], fields["jumps"]
-            synapses.clock = fields["clock"]
+            vars(synapses).update(copy.deepcopy(fields))
         self._queue = EventQueue()
         for key, time in saved["queue"]:
             self._queue.schedule(key, time)

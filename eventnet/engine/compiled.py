@@ -143,13 +143,23 @@ class CompiledEngine:
 
     @learning.setter
     def learning(self, on: bool) -> None:
+        for q in np.flatnonzero(self._net.plastic).tolist():
+            kernels.book_all(
+                self._state.origin[q], q, self._net, self._state, self._weights, self.counters
+            )
         _clear_errors(self._state)
         self._state.flags[1] = int(on)
 
     def weights(self, projection: int) -> Floats:
-        """Return the weights of a projection, shape (n_in, n_out): a view, not a copy."""
-        a, b = self._net.weight_first[projection], self._net.weight_first[projection + 1]
-        return self._weights[a:b].reshape(self.plan.projections[projection].shape)
+        """Return a copy of a projection's weights, shape (n_in, n_out), late bookings included."""
+        net, state, q = self._net, self._state, projection
+        shape = self.plan.projections[q].shape
+        weights = self._weights[net.weight_first[q] : net.weight_first[q + 1]].reshape(shape).copy()
+        if net.plastic[q]:
+            charge = state.charge[net.pre_first[q] : net.pre_first[q + 1], None]
+            booked = state.booked[net.booked_first[q] : net.booked_first[q + 1]].reshape(shape)
+            weights += charge * (state.owed[net.post_first[q] : net.post_first[q + 1]] - booked)
+        return weights
 
     def state(self) -> dict[str, Any]:
         """Return a copy of everything that a run changes."""
@@ -255,6 +265,9 @@ def _net(plan: Plan) -> kernels.Net:
         weight_first=_offsets([q.shape[0] * q.shape[1] for q in projs]),
         pre_first=_offsets([q.shape[0] * on for q, on in zip(projs, traced, strict=True)]),
         post_first=_offsets([q.shape[1] * on for q, on in zip(projs, traced, strict=True)]),
+        booked_first=_offsets(
+            [q.shape[0] * q.shape[1] * on for q, on in zip(projs, traced, strict=True)]
+        ),
         plastic=np.array(plan.plastic, dtype=np.bool_),
         rate=np.full(len(projs), 0.0 if rule is None else rule.lr),
         cap=np.full(len(projs), np.inf if rule is None or rule.cap is None else rule.cap),
@@ -294,7 +307,12 @@ def _fresh_state(plan: Plan, net: kernels.Net) -> kernels.State:
         error_anchor=np.full(n, plan.t0),
         error_cross=np.full(n, np.inf),
         error_due=np.full(pops, np.inf),
-        pre=np.zeros(int(net.pre_first[-1])),
+        charge=np.zeros(int(net.pre_first[-1])),
+        origin=np.full(projs, plan.t0),
+        owed=np.zeros(int(net.post_first[-1])),
+        booked=np.zeros(int(net.booked_first[-1])),
+        version=np.zeros(projs, dtype=np.int64),
+        seen=np.zeros(int(net.pre_first[-1]), dtype=np.int64),
         post=np.zeros(int(net.post_first[-1])),
         power=np.zeros(projs),
         jumps=np.zeros(projs),
@@ -310,7 +328,7 @@ def _fresh_state(plan: Plan, net: kernels.Net) -> kernels.State:
 
 def _clear_errors(state: kernels.State) -> None:
     """Forget the backward half of the network: targets, errors and traces."""
-    for name in ("g", "y", "error_phi", "pre", "post", "power", "jumps"):
+    for name in ("g", "y", "error_phi", "charge", "post", "power", "jumps"):
         getattr(state, name)[:] = 0.0
     state.gate[:] = False
     state.error_cross[:] = np.inf

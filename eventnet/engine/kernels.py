@@ -14,7 +14,8 @@ Units: times and time constants in seconds, residuals `phi` in spikes, signals i
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numba import njit
@@ -22,9 +23,16 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-# Without Numba's runtime no kernel can allocate, and passing tuples of arrays costs no reference
-# counting, which otherwise takes most of an instant (docs/decisions/0002).
-kernel = njit(cache=True, _nrt=False)
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def kernel(function: Function) -> Function:
+    """Compile a function of this module, and keep its type for the checker."""
+    # Without Numba's runtime no kernel can allocate, and passing tuples of arrays costs no
+    # reference counting, which otherwise takes most of an instant (docs/decisions/0002).
+    compiled: Function = njit(cache=True, _nrt=False)(function)
+    return compiled
+
 
 TINY = 1e-290
 """A decayed trace smaller than this is zero: denormal numbers would slow every later pass."""
@@ -34,6 +42,12 @@ MAX_COUNT = 2147483647.0
 
 GUARD_EPSILON = 1e-12
 """Keeps the guard's limit finite while a projection has not seen a spike."""
+
+BOOKING_PERIOD = 4.0
+"""Presynaptic time constants after which late changes of weights are all booked.
+
+Charges count from the last booking: the longer ago, the more digits `owed` loses to cancellation.
+"""
 
 # Status codes that `advance` returns.
 DONE, BUFFER_FULL, NEEDS_SAMPLES, DIVERGED = 0, 1, 2, 3
@@ -48,13 +62,14 @@ DONE, BUFFER_FULL, NEEDS_SAMPLES, DIVERGED = 0, 1, 2, 3
     ROW_QUANTA,
     COLUMN_EVENTS,
     COLUMN_QUANTA,
+    BOOKED_ROWS,
     PASSES,
     GUARDED,
     SKIP_FORWARD,
     SKIP_BACKWARD,
     SKIP_UPDATE,
-) = range(13)
-PROJECTION_COUNTERS = 13
+) = range(14)
+PROJECTION_COUNTERS = 14
 
 # Columns of the counters of a population.
 EVENTS, QUANTA, ERROR_EVENTS, ERROR_QUANTA = range(4)
@@ -96,7 +111,7 @@ def quantize(phi: float, theta: float, drift: float) -> float:
     """
     size = abs(phi)
     if size > theta:
-        return math.copysign(math.ceil(size - theta), phi)
+        return math.copysign(float(math.ceil(size - theta)), phi)
     if size == theta and phi * drift > 0.0:
         return math.copysign(1.0, phi)
     return 0.0
@@ -105,7 +120,7 @@ def quantize(phi: float, theta: float, drift: float) -> float:
 @kernel
 def later(t: float, candidate: float) -> float:
     """Return `candidate`, or the next representable time after `t` if it does not lie after `t`."""
-    return candidate if candidate > t else np.nextafter(t, np.inf)
+    return candidate if candidate > t else float(np.nextafter(t, np.inf))
 
 
 @kernel
@@ -240,6 +255,7 @@ class Net(NamedTuple):
     weight_first: Array  # (Q+1,) offset of a projection's row-major weights
     pre_first: Array  # (Q+1,) offset of its presynaptic traces
     post_first: Array  # (Q+1,) offset of its postsynaptic traces
+    booked_first: Array  # (Q+1,) offset of what its synapses have booked
     plastic: Array  # (Q,) bool
     rate: Array  # (Q,) learning rate per second
     cap: Array  # (Q,) guard, inf for none
@@ -268,7 +284,12 @@ class State(NamedTuple):
     error_anchor: Array  # (N,) s
     error_cross: Array  # (N,) s
     error_due: Array  # (P,) s
-    pre: Array  # presynaptic traces of all plastic projections, as of `trace_clock`
+    charge: Array  # presynaptic traces of all plastic projections, as of `origin`
+    origin: Array  # (Q,) s
+    owed: Array  # per postsynaptic neuron: what its error spikes have added a unit of charge
+    booked: Array  # per synapse: the part of `owed` that is in its weight already
+    version: Array  # (Q,) counts the changes of `owed`
+    seen: Array  # per presynaptic neuron: the version that its row has booked
     post: Array  # postsynaptic ones
     power: Array  # (Q,) sum of squares of the presynaptic traces
     jumps: Array  # (Q,) fading sum of squares of the presynaptic spikes
@@ -501,10 +522,33 @@ def sensors_stage(
 
 
 @kernel
+def catch_up(q: int, i: int, net: Net, state: State, weights: Array, counters: Counters) -> None:
+    """Bring the row of presynaptic neuron `i` up to date with past error spikes (writes weights).
+
+    ``w_ij += charge_i*(owed_j - booked_ij)``: see `plasticity_stage`.
+    """
+    place = net.pre_first[q] + i
+    if state.seen[place] == state.version[q]:
+        return
+    state.seen[place] = state.version[q]
+    counters.projection[q, BOOKED_ROWS] += 1
+    owed = state.owed[net.post_first[q] : net.post_first[q + 1]]
+    n = owed.shape[0]
+    row = weights[net.weight_first[q] + i * n : net.weight_first[q] + (i + 1) * n]
+    booked = state.booked[net.booked_first[q] + i * n : net.booked_first[q] + (i + 1) * n]
+    charge = state.charge[place]
+    for j in range(n):
+        row[j] += charge * (owed[j] - booked[j])
+        booked[j] = owed[j]
+
+
+@kernel
 def add_rows(
     q: int,
     net: Net,
+    state: State,
     weights: Array,
+    counters: Counters,
     step: float,
     spike: Array,
     count: Array,
@@ -516,8 +560,10 @@ def add_rows(
     base = net.weight_first[q]
     first = net.first[net.source[q]]
     for k in range(spikes):
-        start = base + spike[first + k] * n
-        row = weights[start : start + n]
+        i = spike[first + k]
+        if net.plastic[q]:
+            catch_up(q, i, net, state, weights, counters)
+        row = weights[base + i * n : base + (i + 1) * n]
         scale = step * count[first + k]
         for j in range(n):
             arrived[j] += scale * row[j]
@@ -527,7 +573,9 @@ def add_rows(
 def add_columns(
     q: int,
     net: Net,
+    state: State,
     weights: Array,
+    counters: Counters,
     step: float,
     spike: Array,
     count: Array,
@@ -539,6 +587,8 @@ def add_columns(
     base = net.weight_first[q]
     first = net.first[net.target[q]]
     for i in range(arrived.shape[0]):
+        if net.plastic[q]:
+            catch_up(q, i, net, state, weights, counters)
         row = weights[base + i * n : base + (i + 1) * n]
         total = arrived[i]
         for k in range(spikes):
@@ -609,7 +659,18 @@ def forward_stage(
             src = net.source[q]
             n = scratch.spikes[src]
             if n > 0:
-                add_rows(q, net, weights, net.step[src], scratch.spike, scratch.quanta, n, arrived)
+                add_rows(
+                    q,
+                    net,
+                    state,
+                    weights,
+                    counters,
+                    net.step[src],
+                    scratch.spike,
+                    scratch.quanta,
+                    n,
+                    arrived,
+                )
                 counters.projection[q, FORWARD_EVENTS] += n
                 quanta = 0.0
                 for m in range(n):
@@ -788,7 +849,9 @@ def backward_stage(
                 add_columns(
                     q,
                     net,
+                    state,
                     weights,
+                    counters,
                     net.error_step[dst],
                     scratch.error_spike,
                     scratch.error_count,
@@ -842,17 +905,31 @@ def fade_all(trace: Array, factor: float) -> None:
 
 
 @kernel
-def add_scattered(row: Array, column: Array, value: Array, scale: float) -> None:
-    """Add ``scale*value`` to the named columns of `row` in place."""
-    for k in range(column.shape[0]):
-        row[column[k]] += scale * value[k]
+def book_all(t: float, q: int, net: Net, state: State, weights: Array, counters: Counters) -> None:
+    """Bring every row of projection `q` up to date and let its charges count from `t`."""
+    factor = decay(t - state.origin[q], net.tau[net.source[q]])
+    for i in range(net.pre_first[q + 1] - net.pre_first[q]):
+        catch_up(q, i, net, state, weights, counters)
+        place = net.pre_first[q] + i
+        state.charge[place] = fade(state.charge[place], factor)
+        state.seen[place] = 0
+    state.owed[net.post_first[q] : net.post_first[q + 1]] = 0.0
+    state.booked[net.booked_first[q] : net.booked_first[q + 1]] = 0.0
+    state.version[q] = 0
+    state.origin[q] = t
 
 
 @kernel
 def plasticity_stage(
     t: float, q: int, net: Net, state: State, weights: Array, scratch: Scratch, counters: Counters
 ) -> None:
-    """Apply the STDP rule of Eq. 20 (corrected) to projection `q` (writes weights and traces)."""
+    """Apply the STDP rule of Eq. 20 (corrected) to projection `q` (writes weights and traces).
+
+    ``dw = -lr*c*(x_s (x) (e_hat + e_s) + x_hat (x) e_s)``. The second term, a change of whole columns,
+    is booked late: between its own spikes a presynaptic trace only decays, x_hat_i(t) =
+    charge_i*exp(-(t - origin)/tau), so that what a row has missed is charge_i times a number that is
+    the same for all rows. Each error spike adds to that number; a row books it when it is read.
+    """
     src = net.source[q]
     dst = net.target[q]
     n_x = scratch.spikes[src]
@@ -861,12 +938,15 @@ def plasticity_stage(
         return
     first_x = net.first[src]
     first_e = net.first[dst]
-    pre = state.pre[net.pre_first[q] : net.pre_first[q + 1]]
+    tau = net.tau[src]
+    if t - state.origin[q] > BOOKING_PERIOD * tau:
+        book_all(t, q, net, state, weights, counters)
+    scale = decay(t - state.origin[q], tau)
+    charge = state.charge[net.pre_first[q] : net.pre_first[q + 1]]
     post = state.post[net.post_first[q] : net.post_first[q + 1]]
-    n_out = post.shape[0]
+    owed = state.owed[net.post_first[q] : net.post_first[q + 1]]
     elapsed = t - state.trace_clock[q]
-    factor = decay(elapsed, net.tau[src])
-    fade_all(pre, factor)
+    factor = decay(elapsed, tau)
     fade_all(post, decay(elapsed, net.error_tau[dst]))
     state.trace_clock[q] = t
     power = fade(fade(state.power[q], factor), factor)
@@ -875,45 +955,38 @@ def plasticity_stage(
     for k in range(n_x):
         x = net.step[src] * scratch.quanta[first_x + k]
         jumps += x * x
-        power += x * (2.0 * pre[scratch.spike[first_x + k]] + x)
+        power += x * (2.0 * (charge[scratch.spike[first_x + k]] * scale) + x)
         quanta += abs(scratch.quanta[first_x + k])
     state.power[q] = power
     state.jumps[q] = jumps
     counters.projection[q, ROW_EVENTS] += n_x
     counters.projection[q, ROW_QUANTA] += np.int64(quanta)
-    quanta = 0.0
-    for k in range(n_e):
-        post[scratch.error_spike[first_e + k]] += (
-            net.error_step[dst] * scratch.error_count[first_e + k]
-        )
-        quanta += abs(scratch.error_count[first_e + k])
-    counters.projection[q, COLUMN_EVENTS] += n_e
-    counters.projection[q, COLUMN_QUANTA] += np.int64(quanta)
-    window = trace_window(net.tau[src], net.error_tau[dst])
+    window = trace_window(tau, net.error_tau[dst])
     rate = guarded_rate(net.rate[q], window, power, jumps, net.cap[q])
     counters.projection[q, PASSES] += 1
     counters.projection[q, GUARDED] += rate < net.rate[q]
     gain = -(rate * window)
+    quanta = 0.0
+    for k in range(n_e):
+        j = scratch.error_spike[first_e + k]
+        e = net.error_step[dst] * scratch.error_count[first_e + k]
+        post[j] += e
+        owed[j] += (gain * e) * scale
+        quanta += abs(scratch.error_count[first_e + k])
+    state.version[q] += n_e > 0
+    counters.projection[q, COLUMN_EVENTS] += n_e
+    counters.projection[q, COLUMN_QUANTA] += np.int64(quanta)
+    n_out = post.shape[0]
     base = net.weight_first[q]
     for k in range(n_x):
-        start = base + scratch.spike[first_x + k] * n_out
-        row = weights[start : start + n_out]
-        scale = gain * (net.step[src] * scratch.quanta[first_x + k])
+        i = scratch.spike[first_x + k]
+        catch_up(q, i, net, state, weights, counters)
+        x = net.step[src] * scratch.quanta[first_x + k]
+        row = weights[base + i * n_out : base + (i + 1) * n_out]
+        step = gain * x
         for j in range(n_out):
-            row[j] += scale * post[j]
-    if n_e > 0:
-        # Both lists in one place of their own: the inner loop must not reload what rows could alias.
-        column = scratch.error_spike[first_e : first_e + n_e]
-        value = scratch.arrived[first_e : first_e + n_e]
-        for k in range(n_e):
-            value[k] = net.error_step[dst] * scratch.error_count[first_e + k]
-        for i in range(pre.shape[0]):
-            if pre[i] != 0.0:
-                add_scattered(
-                    weights[base + i * n_out : base + (i + 1) * n_out], column, value, gain * pre[i]
-                )
-    for k in range(n_x):
-        pre[scratch.spike[first_x + k]] += net.step[src] * scratch.quanta[first_x + k]
+            row[j] += step * post[j]
+        charge[i] += x / scale
 
 
 @kernel
@@ -1001,18 +1074,18 @@ def instant(
     for k in range(net.order.shape[0]):
         p = net.order[k]
         if not forward_stage(t, first_instant, p, net, state, weights, scratch, counters, buffer):
-            return p
+            return int(p)
     if learning:
         for k in range(net.order.shape[0]):
             p = net.order[k]
             output = net.kind[p] == OUTPUT and net.has_error[p]
             if output and not loss_stage(t, p, net, state, feed, scratch, buffer):
-                return p
+                return int(p)
         for k in range(net.order.shape[0] - 1, -1, -1):
             p = net.order[k]
             layer = net.kind[p] == LAYER and net.has_error[p]
             if layer and not backward_stage(t, p, net, state, weights, scratch, counters, buffer):
-                return p
+                return int(p)
         for q in range(net.source.shape[0]):
             if net.plastic[q]:
                 plasticity_stage(t, q, net, state, weights, scratch, counters)
