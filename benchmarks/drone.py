@@ -18,8 +18,8 @@ PAGE = """# The drone scenario
 Made by `.venv/bin/python benchmarks/drone.py` {made}.
 
 R2 of the two components of image flow on the last 30 % of the flight. The network saw the camera at
-4 Hz and the inertial unit at 200 Hz, learned on the first 70 % and was frozen. Settings were chosen on the
-last fifth of the training part, by the worst of five other seeds.
+4 Hz and the inertial unit at 200 Hz, learned on the first 70 % and was frozen. Settings were chosen on
+the last fifth of the training part, by the worst of five other seeds.
 
 | | u | v |
 |---|---|---|
