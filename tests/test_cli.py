@@ -50,7 +50,9 @@ def run(p: Parameters, session: Session) -> Outcome:
 '''
 
 
-def eventnet(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def eventnet(
+    *arguments: str, cwd: Path, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     root = str(Path(__file__).resolve().parent.parent)
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.run(
@@ -58,7 +60,7 @@ def eventnet(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         cwd=cwd,
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "80"},
+        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "80", **(env or {})},
         check=False,
     )
 
@@ -205,3 +207,27 @@ def test_help_shows_examples_and_the_lists_list(place: Path) -> None:
     sets = json.loads(eventnet("data", "list", "--json", cwd=place).stdout)
     assert {"mnist", "euroc-v1-01"} <= set(sets)
     assert "licence" in eventnet("data", "info", "mnist", cwd=place).stdout
+
+
+def test_without_a_network_the_drone_says_what_it_tried(place: Path) -> None:
+    closed = "http://127.0.0.1:9"  # nobody listens there
+    done = eventnet(
+        "run",
+        "drone",
+        cwd=place,
+        env={
+            "EVENTNET_CACHE": str(place / "cache"),
+            "HTTP_PROXY": closed,
+            "HTTPS_PROXY": closed,
+            "https_proxy": closed,
+            "PIP_NO_INDEX": "1",
+            "PIP_CONFIG_FILE": os.devnull,
+            "PIP_FIND_LINKS": str(place),
+        },
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "euroc-v1-01" in done.stderr
+    assert "gtsam" in done.stderr
+    assert "EVENTNET_DATA" in done.stderr
+    assert not (place / "runs").exists()
