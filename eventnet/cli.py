@@ -54,6 +54,7 @@ def main() -> None:
     Examples:
       eventnet run drone                       the main job
       eventnet run drone --set hidden=100      with another parameter
+      eventnet graph drone -o drone.svg        its network, drawn
       eventnet raster stats runs/drone-1       who fired how often
     """
 
@@ -128,6 +129,49 @@ def scenarios(as_json: bool) -> None:
         click.echo(click.wrap_text(s.description, initial_indent="  ", subsequent_indent="  "))
         settings = "  ".join(f"{key}={value}" for key, value in s.defaults().items())
         click.echo(click.wrap_text(settings, initial_indent="  ", subsequent_indent="  "))
+
+
+@main.command(context_settings=HELP)
+@click.argument("scenario")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="svg, png, graphml or json, by the suffix. An existing file is replaced.",
+)
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a parameter; repeatable."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def graph(scenario: str, output: Path | None, settings: tuple[str, ...], as_json: bool) -> None:
+    """Show SCENARIO's network and what it will cost, without running it.
+
+    \b
+    Examples:
+      eventnet graph drone
+      eventnet graph drone --set hidden=200 -o drone.svg
+      eventnet graph my_robot.py -o net.graphml
+      eventnet graph my_robot.py --json
+    """
+    from eventnet.graph import checked_suffix, estimate, node_link, save, table
+    from eventnet.scenario import build, load
+
+    if output is not None:
+        checked_suffix(output)  # before data are fetched
+    loaded = load(scenario)
+    with _progress(silent=as_json) as report:
+        sim = build(loaded, settings, report=report)
+    learns = sim.plan.rule is not None
+    if output is not None:
+        save(sim.network, output, plasticity=learns, title=loaded.name)
+    if as_json:
+        found = estimate(sim.network, learns).as_dict()
+        click.echo(json.dumps({"estimate": found, "graph": node_link(sim.network)}))
+        return
+    click.echo(table(sim.network, learns))
+    if output is not None:
+        click.echo(f"\ngraph {output}")
 
 
 @main.group(cls=Commands, context_settings=HELP)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import networkx as nx
 
 Kind = Literal["sensor", "layer", "output"]
-Activation = Literal["relu", "identity"]
-ACTIVATIONS: tuple[Activation, ...] = ("relu", "identity")
+Activation = Literal["relu", "leaky", "identity"]
+ACTIVATIONS: tuple[Activation, ...] = ("relu", "leaky", "identity")
 LOSSES = ("squared",)
 
 
@@ -59,7 +59,9 @@ class Population:
         The same for the error that the population sends back; None if it sends none.
     threshold : float
         Residual, in spikes, beyond which a neuron fires; in [1/2, 1].
-    activation : {"relu", "identity"}
+    activation : {"relu", "leaky", "identity"}
+    leak : float
+        Slope of the activation where z <= 0: 0 for relu, 1 for identity.
     bias : ndarray, shape (size,)
         Fixed part of ``z = bias + u``.
     loss : str or None
@@ -76,6 +78,7 @@ class Population:
     error_step: float | None
     threshold: float
     activation: Activation
+    leak: float
     bias: NDArray[np.float64] = field(repr=False)
     loss: str | None = None
 
@@ -124,7 +127,7 @@ class Network:
     Parameters
     ----------
     tau : float
-        Time constant of every coder in the network, s.
+        Time constant of every coder that is given none of its own, s.
 
     Attributes
     ----------
@@ -152,7 +155,15 @@ class Network:
         self.populations: list[Population] = []
         self.projections: list[Projection] = []
 
-    def sensor(self, name: str, size: int, *, step: float, threshold: float = 0.5) -> Population:
+    def sensor(
+        self,
+        name: str,
+        size: int,
+        *,
+        step: float,
+        tau: float | None = None,
+        threshold: float = 0.5,
+    ) -> Population:
         """Add a population that encodes a reading held from sample to sample.
 
         Parameters
@@ -162,10 +173,13 @@ class Network:
             Width of a reading.
         step : float
             Signal that one spike stands for, in the sensor's unit.
+        tau : float, optional
+            Time constant of its coder, s; default: the network's. A held reading x costs
+            ``|x|/(tau*step)`` spikes a second: give a slow sensor a long one.
         threshold : float
             In [1/2, 1].
         """
-        return self._add(name, "sensor", size, step=step, threshold=threshold)
+        return self._add(name, "sensor", size, step=step, tau=tau, threshold=threshold)
 
     def layer(
         self,
@@ -174,8 +188,11 @@ class Network:
         *,
         step: float,
         activation: Activation = "relu",
+        leak: float = 0.1,
         bias: ArrayLike = 0.0,
         error_step: float | None = None,
+        tau: float | None = None,
+        error_tau: float | None = None,
         threshold: float = 0.5,
     ) -> Population:
         """Add a hidden population ``h(bias + u)``, where u is the decoded input.
@@ -187,11 +204,15 @@ class Network:
             Number of neurons.
         step : float
             Activation that one spike stands for.
-        activation : {"relu", "identity"}
+        activation : {"relu", "leaky", "identity"}
+        leak : float
+            Slope of "leaky" where ``z <= 0``, in (0, 1).
         bias : float or array_like, shape (size,)
             Fixed.
         error_step : float, optional
             Error that one error spike stands for; required where the layer takes part in learning.
+        tau, error_tau : float, optional
+            Time constants of its forward and its error coder, s; default: the network's, and `tau`.
         threshold : float
             Of the forward and of the error quantizer, in [1/2, 1].
         """
@@ -203,8 +224,11 @@ class Network:
             size,
             step=step,
             activation=activation,
+            leak={"relu": 0.0, "identity": 1.0}.get(activation, leak),
             bias=bias,
             error_step=error_step,
+            tau=tau,
+            error_tau=error_tau,
             threshold=threshold,
         )
 
@@ -216,6 +240,7 @@ class Network:
         error_step: float | None = None,
         loss: str = "squared",
         bias: ArrayLike = 0.0,
+        error_tau: float | None = None,
         threshold: float = 0.5,
     ) -> Population:
         """Add a population that is read out, ``z = bias + u``, and compared with a teacher.
@@ -231,6 +256,8 @@ class Network:
             ``|z - y|^2 / 2``.
         bias : float or array_like, shape (size,)
             Fixed.
+        error_tau : float, optional
+            Time constant of its error coder, s; default: the network's.
         threshold : float
             Of the error quantizer, in [1/2, 1].
         """
@@ -243,6 +270,7 @@ class Network:
             activation="identity",
             bias=bias,
             error_step=error_step,
+            error_tau=error_tau,
             threshold=threshold,
             loss=loss,
         )
@@ -331,8 +359,11 @@ class Network:
         *,
         step: float = 1.0,
         activation: Activation = "identity",
+        leak: float = 1.0,
         bias: ArrayLike = 0.0,
         error_step: float | None = None,
+        tau: float | None = None,
+        error_tau: float | None = None,
         threshold: float = 0.5,
         loss: str | None = None,
     ) -> Population:
@@ -348,6 +379,9 @@ class Network:
         size = int(size)
         if not 0.5 <= threshold <= 1.0:
             raise ConfigError(f"threshold={threshold} on {name}: must lie in [0.5, 1]")
+        if activation == "leaky" and not 0.0 < leak < 1.0:
+            raise ConfigError(f"leak={leak} on {name}: must lie in (0, 1)")
+        own = self.tau if tau is None else positive(tau, "tau", name, " s")
         biases = np.asarray(bias, dtype=np.float64)
         if biases.ndim > 1 or (biases.ndim == 1 and biases.shape != (size,)):
             raise ConfigError(
@@ -360,18 +394,24 @@ class Network:
             index=len(self.populations),
             kind=kind,
             size=size,
-            tau=self.tau,
-            error_tau=self.tau,
+            tau=own,
+            error_tau=own if error_tau is None else positive(error_tau, "error_tau", name, " s"),
             step=positive(step, "step", name),
             error_step=None if error_step is None else positive(error_step, "error_step", name),
             threshold=float(threshold),
             activation=activation,
+            leak=float(leak),
             bias=np.broadcast_to(biases, (size,)).copy(),
             loss=loss,
         )
         self.graph.add_node(name, population=population)
         self.populations.append(population)
         return population
+
+    def __str__(self) -> str:
+        from eventnet.graph import table
+
+        return table(self)
 
     def __repr__(self) -> str:
         return (
@@ -388,10 +428,13 @@ class Network:
                     "name": p.name,
                     "kind": p.kind,
                     "size": p.size,
+                    "tau": p.tau,
+                    "error_tau": p.error_tau,
                     "step": p.step,
                     "error_step": p.error_step,
                     "threshold": p.threshold,
                     "activation": p.activation,
+                    "leak": p.leak,
                     "loss": p.loss,
                     "bias": p.bias.tolist() if p.bias.any() else 0.0,
                 }

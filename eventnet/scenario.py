@@ -105,6 +105,24 @@ class Session:
         )
 
 
+class _Built(BaseException):
+    """Ends a scenario where it would run; not an Exception, which the scenario might catch."""
+
+    def __init__(self, sim: Simulation) -> None:
+        super().__init__()
+        self.sim = sim
+
+
+class _Rehearsal(Session):
+    """A session that stops at `run` and writes nothing."""
+
+    def run(
+        self, sim: Simulation, until: float, error: Callable[[], float | None] = lambda: None
+    ) -> Run:
+        """Hand the simulation to `build`."""
+        raise _Built(sim)
+
+
 @dataclass(frozen=True)
 class Scenario:
     """A scenario that was found and loaded."""
@@ -212,6 +230,30 @@ def next_folder(name: str, runs: Path = Path("runs")) -> Path:
     while (runs / f"{name}-{k}").exists():
         k += 1
     return runs / f"{name}-{k}"
+
+
+def build(
+    scenario: Scenario,
+    settings: Sequence[str] = (),
+    *,
+    seed: int = 0,
+    report: Report | None = None,
+) -> Simulation:
+    """Return the simulation that a scenario builds, without running it or making a run folder.
+
+    The scenario does all that comes before `Session.run`: data sets are fetched, sources fed.
+
+    Raises
+    ------
+    EventNetError
+        As of `execute`, and if the scenario never calls `Session.run`.
+    """
+    session = _Rehearsal(seed, "compiled", None, next_folder(scenario.name), report)
+    try:
+        scenario.function(scenario.configure(settings), session)
+    except _Built as built:
+        return built.sim
+    raise ConfigError(f"scenario {scenario.path}: never calls session.run(sim, ...)")
 
 
 def execute(

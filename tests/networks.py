@@ -27,9 +27,14 @@ def cases(draw: Any) -> Case:
     """A network of depth 1 to 4 with biases, skip connections and coincident sensor times."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     network = en.Network(tau=draw(st.sampled_from([0.02, 0.1, 0.5])))
+    own_taus = draw(st.booleans())
+    tau = st.sampled_from([None, 0.02, 0.1, 0.3] if own_taus else [None])
     sensors = [
         network.sensor(
-            f"sensor{k}", draw(st.integers(1, 4)), step=draw(st.sampled_from([0.1, 0.25]))
+            f"sensor{k}",
+            draw(st.integers(1, 4)),
+            step=draw(st.sampled_from([0.1, 0.25])),
+            tau=draw(tau),
         )
         for k in range(draw(st.integers(1, 3)))
     ]
@@ -40,8 +45,10 @@ def cases(draw: Any) -> Case:
             f"layer{depth}",
             size,
             step=draw(st.sampled_from([0.05, 0.1, 0.25])),
-            activation=draw(st.sampled_from(["relu", "relu", "identity"])),
+            activation=draw(st.sampled_from(["relu", "relu", "leaky", "identity"])),
             bias=rng.normal(0, 0.4, size) * draw(st.booleans()),
+            tau=draw(tau),
+            error_tau=draw(tau),
             error_step=draw(st.sampled_from([0.01, 0.05])),
             threshold=draw(st.sampled_from([0.5, 0.5, 0.75, 1.0])),
         )
@@ -50,7 +57,9 @@ def cases(draw: Any) -> Case:
         for source in [*sources, *skips[:1]]:
             network.connect(source, layer, plastic=draw(st.sampled_from([True, True, False])))
         layers.append(layer)
-    output = network.output("output", 2, error_step=0.05, bias=rng.normal(0, 0.3, 2))
+    output = network.output(
+        "output", 2, error_step=0.05, bias=rng.normal(0, 0.3, 2), error_tau=draw(tau)
+    )
     network.connect(layers[-1], output)
     if len(layers) > 1 and draw(st.booleans()):
         network.connect(layers[0], output)

@@ -98,16 +98,37 @@ def test_traces_end_at_zero_instead_of_denormal_numbers() -> None:
     assert eq.fade(-1e-289, 0.01) == 0
 
 
-@given(st.floats(-5, 5), st.floats(0, 1), st.floats(-5, 5), st.floats(-2, 2), st.booleans())
+@given(
+    st.floats(-5, 5),
+    st.floats(0, 1),
+    st.floats(-5, 5),
+    st.floats(-2, 2),
+    st.sampled_from([0.0, 0.1, 1.0]),
+)
 def test_arrival_encodes_the_jump_of_the_activation(
-    u: float, factor: float, arrived: float, bias: float, relu: bool
+    u: float, factor: float, arrived: float, bias: float, leak: float
 ) -> None:
-    active = not relu or bias + u * factor > 0
-    after, on, jump = eq.arrive(u, factor, arrived, bias, relu, active, 0.25)
-    h = (lambda z: max(z, 0.0)) if relu else (lambda z: z)
+    def h(z: float) -> float:
+        return z if z > 0 else leak * z
+
+    active = leak == 1.0 or bias + u * factor > 0
+    after, on, jump = eq.arrive(u, factor, arrived, bias, bias, leak, active, 0.25)
     assert after == pytest.approx(u * factor + arrived)
-    assert on == (not relu or bias + after > 0)
+    assert on == (leak == 1.0 or bias + after > 0)
     assert jump == pytest.approx((h(bias + after) - h(bias + u * factor)) / 0.25, abs=1e-9)
+
+
+@given(st.floats(-5, 5), st.floats(0, 1), st.floats(-5, 5), st.sampled_from([0.0, 0.1, 1.0]))
+def test_errors_are_multiplied_by_the_slope_of_the_activation(
+    g: float, factor: float, arrived: float, leak: float
+) -> None:
+    for gate in (False, True):
+        for active in (False, True):
+            after, jump = eq.arrive_error(g, factor, arrived, gate, active, leak, 0.25)
+            new = (1.0 if active else leak) * (g * factor + arrived)
+            old = (1.0 if gate else leak) * g * factor
+            assert after == pytest.approx(g * factor + arrived)
+            assert jump == pytest.approx((new - old) / 0.25, abs=1e-9)
 
 
 def test_guard_bounds_the_rate() -> None:
@@ -118,3 +139,67 @@ def test_guard_bounds_the_rate() -> None:
     assert eq.guarded_rate(1.0, window, 0.0, 100.0, 0.5) == pytest.approx(0.5 / (window * 50))
     assert eq.guarded_rate(1.0, window, -1e-9, 0.0, 0.5) == 1.0
     assert eq.guarded_rate(1.0, window, 100.0, 100.0, np.inf) == 1.0
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 4),
+    st.sampled_from([0.0, 0.0, 1.0]),
+    thetas,
+    st.sampled_from([0.0, 1.0, 1e6]),
+)
+def test_first_exit_is_the_first(
+    seed: int, groups: int, fixed: float, theta: float, t: float
+) -> None:
+    """Against a scan of the curve so fine that it shows every crossing that matters."""
+    rng = np.random.default_rng(seed)
+    taus = rng.choice([0.01, 0.05, 0.1, 0.3, 1.0], groups, replace=False)
+    amplitude = rng.normal(0, 2, groups)
+    slope = fixed * rng.normal(0, 3)
+    value = rng.uniform(-theta, theta)
+    when, side = eq.first_exit(t, value, -theta, theta, slope, amplitude, taus)
+
+    s = np.concatenate([np.linspace(0, 0.5, 20_001), np.linspace(0.5, 20, 40_001)[1:]])
+    curve = value + slope * s + (amplitude * -np.expm1(-s[:, None] / taus)).sum(axis=1)
+    outside = np.abs(curve) > theta + 1e-9
+    first = s[np.argmax(outside)] if outside.any() else math.inf
+    if when == math.inf:
+        assert side == 0
+        assert not outside.any()
+        return
+    assert when > t
+    elapsed = when - t
+    reached = value + eq.travelled(elapsed, slope, amplitude, taus)
+    speed = abs(slope) + (np.abs(amplitude) / taus).sum()
+    assert abs(reached - side * theta) <= 8 * math.ulp(when) * speed + 1e-9
+    assert elapsed <= first + 4 * math.ulp(when)
+    # It really goes out there: just after, the curve stands outside or on the limit's way out.
+    after = value + eq.travelled(elapsed * (1 + 1e-9) + 1e-9, slope, amplitude, taus)
+    assert side * after >= theta - 8 * math.ulp(when) * speed - 1e-8
+
+
+def test_a_residual_on_its_threshold_that_moves_inward_is_not_a_crossing() -> None:
+    taus, amplitude = np.array([0.1, 0.3]), np.array([-1.0, 0.2])
+    when, side = eq.first_exit(2.0, 0.5, -0.5, 0.5, 0.0, amplitude, taus)
+    assert (when, side) == (math.inf, 0.0)  # it falls by .8 in all and never comes back to .5
+    when, side = eq.first_exit(2.0, 0.5, -0.5, 0.5, 3.0, amplitude, taus)
+    assert side == 1.0
+    assert when > 2.1  # down first, and then up with the fixed part
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 4), st.floats(-1, 1))
+def test_zero_crossing_of_several_traces(seed: int, groups: int, bias: float) -> None:
+    rng = np.random.default_rng(seed)
+    taus = rng.choice([0.01, 0.05, 0.1, 0.3, 1.0], groups, replace=False)
+    traces = rng.normal(0, 1, groups)
+    z = bias + traces.sum()
+    room = np.zeros(groups)
+    when = eq.zero_crossing(1.0, z, z > 0, bias, 1.0, traces, 0, 1, taus, room)
+    s = np.linspace(0, 15, 60_001)
+    signal = bias + (traces * np.exp(-s[:, None] / taus)).sum(axis=1)
+    crossed = (signal > 1e-9) != (z > 0) if z <= 0 else signal < -1e-9
+    first = s[np.argmax(crossed)] if crossed.any() else math.inf
+    assert when - 1.0 <= first + 1e-9
+    if when < math.inf:
+        at = bias + (traces * np.exp(-(when - 1.0) / taus)).sum()
+        assert abs(at) < 1e-9

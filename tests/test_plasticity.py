@@ -26,6 +26,7 @@ def synapses(tau_x: float, tau_e: float, step_x: float, step_e: float, rule: en.
             error_step=step_e,
             threshold=0.5,
             activation="identity",
+            leak=1.0,
             bias=np.zeros(size),
         )
 

@@ -87,148 +87,241 @@ class SensorNeuron:
         return count
 
 
-class LayerNeuron:
-    """A leaky decoder, an activation, an encoder and a quantizer."""
+class Coder:
+    """An encoder and its quantizer: a residual that moves along a known curve between events.
 
-    def __init__(self, population: Population, bias: float, t0: float) -> None:
-        self.tau, self.step, self.theta = population.tau, population.step, population.threshold
-        self.relu = population.activation == "relu"
-        self.bias = bias
-        self.u = 0.0
-        self.active = False  # before t0 every activation is 0
+    Per unit of time it moves by ``h'/step*(level/tau + sum_g u_g*(1/tau - 1/tau_g)*exp(-s/tau_g))``,
+    where `level` is the part of the signal that does not decay and u_g the traces that do. Traces that
+    decay with the coder's own tau do not move it: then the curve is a straight line.
+    """
+
+    def __init__(
+        self, tau: float, step: float, theta: float, taus: Sequence[float], t0: float
+    ) -> None:
+        self.tau, self.step, self.theta = tau, step, theta
+        self.taus = np.array(taus)
+        self.straight = tuple(taus) == (tau,)
+        self.reset(t0)
+
+    def reset(self, t0: float) -> None:
+        """Start at rest."""
         self.phi = 0.0
         self.anchor = t0
         self.cross = math.inf
-        self.turn = math.inf
-
-    @property
-    def drift(self) -> float:
-        """Slope of the residual between events, spikes/s: ``h'(z)*bias/(tau*step)``."""
-        return self.bias / (self.tau * self.step) if self.active else 0.0
+        self.side = 0.0
+        self.slope = 0.0
+        self.level = 0.0
+        self.amplitude = np.zeros(len(self.taus))
 
     def residual(self, t: float) -> float:
-        """Return phi at `t`: the threshold if a crossing was scheduled for now."""
+        """Return phi at `t`: the threshold itself if a crossing was scheduled for now."""
         if self.cross == t:
-            return eq.threshold_ahead(self.theta, self.drift)
-        return self.phi + self.drift * (t - self.anchor)
+            return self.theta * self.side
+        if self.straight:
+            drift = self.slope * self.level / (self.tau * self.step)
+            return self.phi + drift * (t - self.anchor)
+        way = eq.travelled(t - self.anchor, self.level / self.tau, self.amplitude, self.taus)
+        return self.phi + self.slope / self.step * way
 
-    def deliver(self, t: float, factor: float, arrived: float) -> float:
-        """Decode what arrived, encode the jump of the activation, fire."""
-        phi = self.residual(t)
-        self.u, self.active, jump = eq.arrive(
-            self.u, factor, arrived, self.bias, self.relu, self.active, self.step
-        )
-        if not abs(self.u) < 1e300:
+    def fire(
+        self, t: float, phi: float, slope: float, level: float, traces: Floats, clock: float
+    ) -> float:
+        """Quantize (Eq. 3), keep the rest, and schedule the next crossing; return the count."""
+        if not abs(phi) <= eq.MAX_COUNT:
             raise OutOfRangeError
-        count = self._quantize(t, phi + jump)
-        ahead = eq.toggle(t, t, self.u, self.bias, self.tau, self.active) if self.relu else math.inf
-        self.turn = ahead
-        return count
-
-    def act(self, t: float) -> float:
-        """Run the neuron's own event: a crossing, its going on or off, or both."""
-        phi = self.residual(t)
-        if self.turn == t:
-            self.active = not self.active
-            self.turn = math.inf
-        return self._quantize(t, phi)
-
-    def _quantize(self, t: float, phi: float) -> float:
-        self.phi, count = fire(phi, self.theta, self.drift)
-        self.anchor = t
-        self.cross = eq.crossing(t, self.phi, self.theta, self.drift)
+        self.slope, self.level, self.anchor = slope, level, t
+        if self.straight:
+            drift = slope * level / (self.tau * self.step)
+            count = eq.quantize(phi, self.theta, drift)
+            self.phi = phi - count
+            self.cross = eq.crossing(t, self.phi, self.theta, drift)
+            self.side = math.copysign(1.0, drift)
+            return count
+        gain = slope / self.step
+        eq.amplitudes(t, clock, traces, 0, 1, self.taus, self.tau, self.amplitude)
+        drift = gain * eq.pace(level / self.tau, self.amplitude, self.taus)
+        count = eq.quantize(phi, self.theta, drift)
+        self.phi = phi - count
+        self.cross, self.side = eq.schedule(
+            t,
+            self.phi,
+            self.theta,
+            gain,
+            level,
+            self.tau,
+            self.amplitude,
+            np.zeros(len(self.taus)),
+            self.taus,
+        )
         return count
 
 
 class OutputNeuron:
     """A leaky decoder that is read out; it sends nothing on."""
 
-    def __init__(self, bias: float) -> None:
+    def __init__(self, bias: float, taus: Sequence[float]) -> None:
         self.bias = bias
-        self.u = 0.0
+        self.taus = np.array(taus)
+        self.traces = np.zeros(len(taus))
 
-    def deliver(self, factor: float, arrived: float) -> None:
-        """Decode what arrived."""
-        self.u = eq.fade(self.u, factor) + arrived
-        if not abs(self.u) < 1e300:
-            raise OutOfRangeError
+    def signal(self, elapsed: float) -> float:
+        """Return ``z = bias + u`` so long after the last delivery."""
+        z = self.bias
+        for trace, tau in zip(self.traces, self.taus, strict=True):
+            z += eq.fade(trace, eq.decay(elapsed, tau))
+        return z
+
+    def receive(self, elapsed: float, arrived: Sequence[float]) -> None:
+        """Decode what arrived, a trace for each time constant (Eq. 5)."""
+        for k, tau in enumerate(self.taus):
+            self.traces[k] = eq.fade(self.traces[k], eq.decay(elapsed, tau)) + arrived[k]
+            if not abs(self.traces[k]) < 1e300:
+                raise OutOfRangeError
+
+
+class LayerNeuron(OutputNeuron):
+    """A leaky decoder, an activation, an encoder and a quantizer."""
+
+    def __init__(
+        self, population: Population, bias: float, taus: Sequence[float], t0: float
+    ) -> None:
+        super().__init__(bias, taus)
+        self.leak = population.leak
+        self.step = population.step
+        self.coder = Coder(population.tau, population.step, population.threshold, taus, t0)
+        self.active = False
+        self.started = False  # before t0 every activation is 0
+        self.turn = math.inf
+
+    @property
+    def slope(self) -> float:
+        """h' as the active bit has it."""
+        return eq.activation(1.0, self.active, self.leak)
+
+    def deliver(self, t: float, clock: float, arrived: Sequence[float]) -> float:
+        """Decode what arrived, encode the jump of the activation, fire."""
+        phi = self.coder.residual(t)
+        before = self.signal(t - clock) if self.started else 0.0
+        self.started = True
+        was_active = self.active
+        self.receive(t - clock, arrived)
+        z = self.signal(0.0)
+        self.active = eq.switched_on(z, self.leak)
+        jump = eq.activation(z, self.active, self.leak) - eq.activation(
+            before, was_active, self.leak
+        )
+        self.turn = self._next_turn(t, t, z)
+        return self.coder.fire(t, phi + jump / self.step, self.slope, self.bias, self.traces, t)
+
+    def act(self, t: float, clock: float) -> float:
+        """Run the neuron's own event: a crossing, its going on or off, or both."""
+        phi = self.coder.residual(t)
+        if self.turn == t:
+            self.active = not self.active
+            self.turn = self._next_turn(t, clock, 0.0)
+        return self.coder.fire(t, phi, self.slope, self.bias, self.traces, clock)
+
+    def _next_turn(self, t: float, clock: float, z: float) -> float:
+        """Return when z, as it is at `t`, will cross zero."""
+        if self.leak == 1.0:
+            return math.inf
+        room = np.zeros(len(self.taus))
+        return eq.zero_crossing(
+            t, z, self.active, self.bias, clock, self.traces, 0, 1, self.taus, room
+        )
 
 
 class LossNeuron:
     """Encodes the squared error ``e = bias + u - y`` of one output against its held target."""
 
-    def __init__(self, population: Population, bias: float, t0: float) -> None:
+    def __init__(
+        self, population: Population, bias: float, taus: Sequence[float], t0: float
+    ) -> None:
         assert population.error_step is not None
-        self.tau, self.step, self.theta = (
-            population.error_tau,
-            population.error_step,
-            population.threshold,
-        )
         self.bias = bias
         self.t0 = t0
+        self.step = population.error_step
+        self.coder = Coder(
+            population.error_tau, population.error_step, population.threshold, taus, t0
+        )
         self.clear()
 
     def clear(self) -> None:
         """Forget the target and the error."""
         self.y = 0.0
         self.on = False
-        self.phi = 0.0
-        self.anchor = self.t0
-        self.cross = math.inf
+        self.coder.reset(self.t0)
 
-    @property
-    def drift(self) -> float:
-        """Slope of the residual between events, spikes/s: the part of e that does not decay."""
-        return (self.bias - self.y) / (self.tau * self.step) if self.on else 0.0
-
-    def encode(self, t: float, arrived: float | None, u: float, y: float | None) -> float:
+    def encode(
+        self,
+        t: float,
+        clock: float,
+        output: OutputNeuron,
+        arrived: Sequence[float] | None,
+        y: float | None,
+    ) -> float:
         """Encode what arrived (None: nothing) and the target given now (None: none)."""
-        if self.cross == t:
-            phi = eq.threshold_ahead(self.theta, self.drift)
-        else:
-            phi = self.phi + self.drift * (t - self.anchor)
+        phi = self.coder.residual(t)
         if arrived is not None and self.on:
-            phi += arrived / self.step
+            for amount in arrived:
+                phi += amount / self.step
         if y is not None:
-            z = self.bias + u
+            z = output.signal(t - clock)
             before = z - self.y if self.on else 0.0
             self.on = not math.isnan(y)
             self.y = y if self.on else 0.0
             phi += ((z - self.y if self.on else 0.0) - before) / self.step
-        self.phi, count = fire(phi, self.theta, self.drift)
-        self.anchor = t
-        self.cross = eq.crossing(t, self.phi, self.theta, self.drift)
-        return count
+        return self.coder.fire(
+            t, phi, 1.0 if self.on else 0.0, self.bias - self.y, output.traces, clock
+        )
 
 
 class ErrorNeuron:
     """Decodes the error that comes back to a layer's neuron, gates it by h', encodes it (Eq. 12)."""
 
-    def __init__(self, population: Population) -> None:
+    def __init__(self, population: Population, taus: Sequence[float], t0: float) -> None:
         assert population.error_step is not None
-        self.step, self.theta = population.error_step, population.threshold
+        self.leak = population.leak
+        self.step = population.error_step
+        self.taus = np.array(taus)
+        self.t0 = t0
+        self.coder = Coder(
+            population.error_tau, population.error_step, population.threshold, taus, t0
+        )
         self.clear()
 
     def clear(self) -> None:
         """Forget the error."""
-        self.g = 0.0
+        self.traces = np.zeros(len(self.taus))
         self.gate = False
-        self.phi = 0.0
+        self.coder.reset(self.t0)
 
-    def deliver(self, factor: float, arrived: float, active: bool) -> float:
-        """Take error spikes, perhaps together with a turn of the forward neuron."""
-        self.g, jump = eq.arrive_error(self.g, factor, arrived, self.gate, active, self.step)
-        return self._encode(jump, active)
-
-    def turn(self, factor: float, active: bool) -> float:
-        """Follow the forward neuron on or off; the trace keeps its clock."""
-        _, jump = eq.arrive_error(self.g, factor, 0.0, self.gate, active, self.step)
-        return self._encode(jump, active)
-
-    def _encode(self, jump: float, active: bool) -> float:
+    def encode(
+        self, t: float, clock: float, arrived: Sequence[float] | None, active: bool
+    ) -> float:
+        """Take error spikes (None: none), follow the forward neuron on or off, or just fire."""
+        phi = self.coder.residual(t)
+        before = after = 0.0
+        for k, tau in enumerate(self.taus):
+            faded = eq.fade(self.traces[k], eq.decay(t - clock, tau))
+            amount = arrived[k] if arrived is not None else 0.0
+            before += faded
+            after += faded + amount
+            if arrived is not None:
+                self.traces[k] = faded + amount
+        jump = eq.activation(after, active, self.leak) - eq.activation(before, self.gate, self.leak)
         self.gate = active
-        self.phi, count = fire(self.phi + jump, self.theta, 0.0)
-        return count
+        now = clock if arrived is None else t
+        slope = eq.activation(1.0, active, self.leak)
+        return self.coder.fire(t, phi + jump / self.step, slope, 0.0, self.traces, now)
+
+
+def fields(neuron: Any) -> dict[str, Any]:
+    """Return a copy of a neuron's fields, those of its coder among them, as plain data."""
+    found = {k: v for k, v in vars(neuron).items() if k != "coder"}
+    if hasattr(neuron, "coder"):
+        found["coder"] = vars(neuron.coder)
+    return copy.deepcopy(found)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -389,17 +482,18 @@ class ActorsEngine:
         self._errors: dict[int, list[ErrorNeuron]] = {}
         for p in plan.populations:
             k = p.index
-            biases = p.bias.tolist()
+            biases, taus = p.bias.tolist(), plan.groups[k]
             if p.kind == "sensor":
                 self._sensors[k] = [SensorNeuron(p) for _ in range(p.size)]
             elif p.kind == "layer":
-                self._layers[k] = [LayerNeuron(p, b, t0) for b in biases]
+                self._layers[k] = [LayerNeuron(p, b, taus, t0) for b in biases]
                 if plan.has_error[k]:
-                    self._errors[k] = [ErrorNeuron(p) for _ in range(p.size)]
+                    back = plan.error_groups[k]
+                    self._errors[k] = [ErrorNeuron(p, back, t0) for _ in range(p.size)]
             else:
-                self._outputs[k] = [OutputNeuron(b) for b in biases]
+                self._outputs[k] = [OutputNeuron(b, taus) for b in biases]
                 if plan.has_error[k]:
-                    self._losses[k] = [LossNeuron(p, b, t0) for b in biases]
+                    self._losses[k] = [LossNeuron(p, b, taus, t0) for b in biases]
         self._clock = [t0] * len(plan.populations)
         self._error_clock = [t0] * len(plan.populations)
         self._synapses = [
@@ -432,12 +526,12 @@ class ActorsEngine:
         p = self.plan.populations[population]
         if p.kind == "sensor":
             return np.array([neuron.x for neuron in self._sensors[population]])
-        factor = eq.decay(max(time - self._clock[population], 0.0), p.tau)
-        neurons: Sequence[LayerNeuron | OutputNeuron] = (
+        elapsed = max(time - self._clock[population], 0.0)
+        neurons: Sequence[OutputNeuron] = (
             self._layers[population] if p.kind == "layer" else self._outputs[population]
         )
-        z = np.array([neuron.bias + neuron.u * factor for neuron in neurons])
-        return np.maximum(z, 0.0) if p.activation == "relu" else z
+        z = np.array([neuron.signal(elapsed) for neuron in neurons])
+        return np.where(z > 0.0, z, p.leak * z)
 
     def weights(self, projection: int) -> Floats:
         """Return a copy of a projection's weights, shape (n_in, n_out), late bookings included."""
@@ -494,7 +588,7 @@ class ActorsEngine:
         first_instant, self._started = not self._started, True
         spikes: dict[int, Spikes] = {}
         errors: dict[int, Spikes] = {}
-        arrived: dict[int, list[float]] = {}
+        arrived: dict[int, list[list[float]]] = {}
         turned: set[int] = set()
         where = -1
         try:
@@ -522,8 +616,9 @@ class ActorsEngine:
                 for p in (k for k in reversed(plan.order) if k in self._errors):
                     where = p
                     returning = [q for q in plan.returning[p] if errors.get(self._target(q))]
-                    if returning or p in turned:
-                        errors[p] = self._run_backward(t, p, returning, errors)
+                    mine = own.get((p, "error"), set())
+                    if returning or p in turned or mine:
+                        errors[p] = self._run_backward(t, p, returning, errors, mine)
                 for q, synapses in enumerate(self._synapses):
                     came = spikes.get(self._source(q), []), errors.get(self._target(q), [])
                     if synapses.rule is not None and any(came):
@@ -556,18 +651,20 @@ class ActorsEngine:
                 spikes.append((i, count))
         return spikes
 
-    def _run_layer(self, t: float, p: int, arrived: list[float] | None, mine: set[int]) -> Spikes:
+    def _run_layer(
+        self, t: float, p: int, arrived: list[list[float]] | None, mine: set[int]
+    ) -> Spikes:
         """A delivery touches every neuron; otherwise only those with an event of their own run."""
         spikes: Spikes = []
-        factor = eq.decay(t - self._clock[p], self.plan.populations[p].tau)
+        clock = self._clock[p]
         for j, neuron in enumerate(self._layers[p]):
             if arrived is not None:
-                count = neuron.deliver(t, factor, arrived[j])
+                count = neuron.deliver(t, clock, [group[j] for group in arrived])
             elif j in mine:
-                count = neuron.act(t)
+                count = neuron.act(t, clock)
             else:
                 continue
-            self._queue.schedule((p, "cross", j), neuron.cross)
+            self._queue.schedule((p, "cross", j), neuron.coder.cross)
             self._queue.schedule((p, "turn", j), neuron.turn)
             if count:
                 spikes.append((j, count))
@@ -575,65 +672,66 @@ class ActorsEngine:
             self._clock[p] = t
         return spikes
 
-    def _run_output(self, t: float, p: int, arrived: list[float]) -> None:
-        factor = eq.decay(t - self._clock[p], self.plan.populations[p].tau)
-        for neuron, amount in zip(self._outputs[p], arrived, strict=True):
-            neuron.deliver(factor, amount)
+    def _run_output(self, t: float, p: int, arrived: list[list[float]]) -> None:
+        for j, neuron in enumerate(self._outputs[p]):
+            neuron.receive(t - self._clock[p], [group[j] for group in arrived])
         self._clock[p] = t
 
     def _run_loss(
         self,
         t: float,
         p: int,
-        arrived: list[float] | None,
+        arrived: list[list[float]] | None,
         target: list[float] | None,
         due: set[int],
     ) -> Spikes:
         """A delivery and a target touch every neuron; otherwise only those that are due run."""
         spikes: Spikes = []
-        factor = eq.decay(t - self._clock[p], self.plan.populations[p].tau)
         for j, neuron in enumerate(self._losses[p]):
             if arrived is None and target is None and j not in due:
                 continue
             count = neuron.encode(
                 t,
-                None if arrived is None else arrived[j],
-                eq.fade(self._outputs[p][j].u, factor),
+                self._clock[p],
+                self._outputs[p][j],
+                None if arrived is None else [group[j] for group in arrived],
                 None if target is None else target[j],
             )
-            self._queue.schedule((p, "error", j), neuron.cross)
+            self._queue.schedule((p, "error", j), neuron.coder.cross)
             if count:
                 spikes.append((j, count))
         return spikes
 
     def _run_backward(
-        self, t: float, p: int, returning: list[int], errors: dict[int, Spikes]
+        self, t: float, p: int, returning: list[int], errors: dict[int, Spikes], due: set[int]
     ) -> Spikes:
-        """Error spikes touch every neuron; a turn of the forward neuron touches its own error."""
+        """Error spikes touch every neuron; a turn or a crossing touches its own neuron's error."""
         spikes: Spikes = []
-        factor = eq.decay(t - self._error_clock[p], self.plan.populations[p].error_tau)
-        arrived = [0.0] * self.plan.populations[p].size
+        size = self.plan.populations[p].size
+        arrived = [[0.0] * size for _ in self.plan.error_groups[p]]
         for q in returning:
-            self._synapses[q].backward(errors[self._target(q)], arrived)
+            self._synapses[q].backward(errors[self._target(q)], arrived[self.plan.error_group[q]])
             self._count(q, eq.BACKWARD_EVENTS, errors[self._target(q)])
         for j, neuron in enumerate(self._errors[p]):
             active = self._layers[p][j].active
-            if returning:
-                count = neuron.deliver(factor, arrived[j], active)
-            elif neuron.gate != active:
-                count = neuron.turn(factor, active)
-            else:
+            if not returning and neuron.gate == active and j not in due:
                 continue
+            came = [group[j] for group in arrived] if returning else None
+            count = neuron.encode(t, self._error_clock[p], came, active)
+            self._queue.schedule((p, "error", j), neuron.coder.cross)
             if count:
                 spikes.append((j, count))
         if returning:
             self._error_clock[p] = t
         return spikes
 
-    def _sum_forward(self, p: int, sources: list[int], spikes: dict[int, Spikes]) -> list[float]:
-        arrived = [0.0] * self.plan.populations[p].size
+    def _sum_forward(
+        self, p: int, sources: list[int], spikes: dict[int, Spikes]
+    ) -> list[list[float]]:
+        """Return what arrives at every neuron, a list for each time constant."""
+        arrived = [[0.0] * self.plan.populations[p].size for _ in self.plan.groups[p]]
         for q in sources:
-            self._synapses[q].forward(spikes[self._source(q)], arrived)
+            self._synapses[q].forward(spikes[self._source(q)], arrived[self.plan.group[q]])
             self._count(q, eq.FORWARD_EVENTS, spikes[self._source(q)])
         return arrived
 
@@ -674,7 +772,7 @@ class ActorsEngine:
         """How many neurons a network that skips zeros would have to process."""
         if p.kind == "sensor":
             return sum(neuron.x != 0.0 for neuron in self._sensors[p.index])
-        if p.kind == "layer" and p.activation == "relu":
+        if p.leak == 0.0:
             return sum(neuron.active for neuron in self._layers[p.index])
         return p.size
 
@@ -734,7 +832,7 @@ class ActorsEngine:
             "clock": list(self._clock),
             "error_clock": list(self._error_clock),
             "neurons": [
-                {p: [dict(vars(neuron)) for neuron in members] for p, members in group.items()}
+                {p: [fields(neuron) for neuron in members] for p, members in group.items()}
                 for group in self._groups()
             ],
             "synapses": [
@@ -754,10 +852,13 @@ class ActorsEngine:
         self._clock, self._error_clock = list(saved["clock"]), list(saved["error_clock"])
         for group, values in zip(self._groups(), saved["neurons"], strict=True):
             for p, members in group.items():
-                for neuron, fields in zip(members, values[p], strict=True):
-                    vars(neuron).update(fields)
-        for synapses, fields in zip(self._synapses, saved["synapses"], strict=True):
-            vars(synapses).update(copy.deepcopy(fields))
+                for neuron, found in zip(members, values[p], strict=True):
+                    found = copy.deepcopy(found)
+                    if "coder" in found:
+                        vars(neuron.coder).update(found.pop("coder"))
+                    vars(neuron).update(found)
+        for synapses, found in zip(self._synapses, saved["synapses"], strict=True):
+            vars(synapses).update(copy.deepcopy(found))
         self._queue = EventQueue()
         for key, time in saved["queue"]:
             self._queue.schedule(key, time)

@@ -58,7 +58,10 @@ class CompiledEngine:
         )
         neurons = int(self._net.first[-1])
         self._scratch = kernels.Scratch(
-            arrived=np.zeros(neurons),
+            arrived=np.zeros(int(self._net.trace_first[-1])),
+            returned=np.zeros(int(self._net.back_trace_first[-1])),
+            amplitude=np.zeros(len(plan.projections) + 1),
+            scaled=np.zeros(len(plan.projections) + 1),
             spike=np.zeros(neurons, dtype=np.int64),
             quanta=np.zeros(neurons),
             spikes=np.zeros(n, dtype=np.int64),
@@ -132,9 +135,12 @@ class CompiledEngine:
         a, b = self._net.first[population], self._net.first[population + 1]
         if p.kind == "sensor":
             return self._state.x[a:b].copy()
-        factor = kernels.decay(max(time - self._state.clock[population], 0.0), p.tau)
-        z: Floats = self._net.bias[a:b] + self._state.u[a:b] * factor
-        return np.maximum(z, 0.0) if p.activation == "relu" else z
+        elapsed = max(time - self._state.clock[population], 0.0)
+        z: Floats = self._net.bias[a:b].copy()
+        first = self._net.trace_first[population]
+        for k, tau in enumerate(self.plan.groups[population]):
+            z += self._state.u[first + k * p.size :][: p.size] * kernels.decay(elapsed, tau)
+        return np.where(z > 0.0, z, p.leak * z)
 
     @property
     def learning(self) -> bool:
@@ -237,11 +243,19 @@ def _ragged(lists: tuple[tuple[int, ...], ...]) -> tuple[NDArray[np.int64], NDAr
     return _offsets([len(m) for m in lists]), np.asarray(flat, dtype=np.int64)
 
 
+def _groups(
+    groups: tuple[tuple[float, ...], ...],
+) -> tuple[NDArray[np.int64], Floats]:
+    return _offsets([len(g) for g in groups]), np.array([tau for g in groups for tau in g])
+
+
 def _net(plan: Plan) -> kernels.Net:
     kinds = {"sensor": kernels.SENSOR, "layer": kernels.LAYER, "output": kernels.OUTPUT}
     pops, projs = plan.populations, plan.projections
     in_first, in_list = _ragged(plan.incoming)
     back_first, back_list = _ragged(plan.returning)
+    group_first, group_tau = _groups(plan.groups)
+    back_group_first, back_group_tau = _groups(plan.error_groups)
     rule = plan.rule
     traced = [plan.plastic[q.index] for q in projs]
     return kernels.Net(
@@ -250,7 +264,7 @@ def _net(plan: Plan) -> kernels.Net:
         tau=np.array([p.tau for p in pops]),
         step=np.array([p.step for p in pops]),
         theta=np.array([p.threshold for p in pops]),
-        relu=np.array([p.activation == "relu" for p in pops]),
+        leak=np.array([p.leak for p in pops]),
         biased=np.array([bool(p.bias.any()) for p in pops]),
         has_error=np.array(plan.has_error),
         error_tau=np.array([p.error_tau for p in pops]),
@@ -258,8 +272,26 @@ def _net(plan: Plan) -> kernels.Net:
         order=np.array(plan.order, dtype=np.int64),
         in_first=in_first,
         in_list=in_list,
+        trace_first=_offsets([len(g) * p.size for g, p in zip(plan.groups, pops, strict=True)]),
+        group_first=group_first,
+        group_tau=group_tau,
+        group=np.array(plan.group, dtype=np.int64),
+        matched=np.array([g == (p.tau,) for g, p in zip(plan.groups, pops, strict=True)]),
         back_first=back_first,
         back_list=back_list,
+        back_trace_first=_offsets(
+            [len(g) * p.size for g, p in zip(plan.error_groups, pops, strict=True)]
+        ),
+        back_group_first=back_group_first,
+        back_group_tau=back_group_tau,
+        back_group=np.array(plan.error_group, dtype=np.int64),
+        error_matched=np.array(
+            [
+                (plan.groups if p.kind == "output" else plan.error_groups)[p.index]
+                == (p.error_tau,)
+                for p in pops
+            ]
+        ),
         source=np.array([q.source.index for q in projs], dtype=np.int64),
         target=np.array([q.target.index for q in projs], dtype=np.int64),
         weight_first=_offsets([q.shape[0] * q.shape[1] for q in projs]),
@@ -291,21 +323,24 @@ def _fresh_state(plan: Plan, net: kernels.Net) -> kernels.State:
     return kernels.State(
         x=np.zeros(n),
         period=np.full(n, np.inf),
-        u=np.zeros(n),
+        u=np.zeros(int(net.trace_first[-1])),
         clock=np.full(pops, plan.t0),
         active=np.zeros(n, dtype=np.bool_),  # before t0 every activation is 0
         phi=np.zeros(n),
         anchor=np.full(n, plan.t0),
         cross=np.full(n, np.inf),
+        side=np.zeros(n),
         turn=np.full(n, np.inf),
         due=np.full(pops, np.inf),
-        g=np.zeros(n),
+        g=np.zeros(int(net.back_trace_first[-1])),
         error_clock=np.full(pops, plan.t0),
         y=np.zeros(n),
         gate=np.zeros(n, dtype=np.bool_),
         error_phi=np.zeros(n),
         error_anchor=np.full(n, plan.t0),
         error_cross=np.full(n, np.inf),
+        error_side=np.zeros(n),
+        error_amplitude=np.zeros(int(net.trace_first[-1])),
         error_due=np.full(pops, np.inf),
         charge=np.zeros(int(net.pre_first[-1])),
         origin=np.full(projs, plan.t0),

@@ -155,30 +155,163 @@ def toggle(t: float, clock: float, u: float, bias: float, tau: float, active: bo
 
 
 @kernel
+def activation(z: float, on: bool, leak: float) -> float:
+    """Return h(z): z where the unit is on, ``leak*z`` where it is off (leak 0: ReLU, 1: identity)."""
+    return z if on else leak * z
+
+
+@kernel
+def switched_on(z: float, leak: float) -> bool:
+    """Return the active bit at a delivery; a unit without a bend is always on."""
+    return z > 0.0 or leak == 1.0
+
+
+@kernel
 def arrive(
-    u: float, factor: float, arrived: float, bias: float, relu: bool, active: bool, step: float
+    u: float,
+    factor: float,
+    arrived: float,
+    bias: float,
+    before: float,
+    leak: float,
+    active: bool,
+    step: float,
 ) -> tuple[float, bool, float]:
     """Decode one delivery and encode its jump (Eq. 5, 4): return trace, active bit, jump of phi.
 
-    ``u <- u*factor + arrived``; the activation jumps from ``h(bias + u*factor)``, gated by the
-    stored active bit, to ``h(bias + u)``.
+    ``u <- u*factor + arrived``; the activation jumps from ``h(before + u*factor)``, gated by the stored
+    active bit, to ``h(bias + u)``. `before` is the bias, except at t0: until then it is 0.
     """
     faded = fade(u, factor)
     after = faded + arrived
     z = bias + after
-    on = (not relu) or z > 0.0
-    before = bias + faded if active else 0.0
-    return after, on, ((z if on else 0.0) - before) / step
+    on = switched_on(z, leak)
+    return after, on, (activation(z, on, leak) - activation(before + faded, active, leak)) / step
 
 
 @kernel
 def arrive_error(
-    g: float, factor: float, arrived: float, gate: bool, active: bool, step: float
+    g: float, factor: float, arrived: float, gate: bool, active: bool, leak: float, step: float
 ) -> tuple[float, float]:
-    """Decode one delivery of error spikes, gate it by h' (Eq. 12): return trace, jump of phi."""
+    """Decode a delivery of error spikes, multiply it by h' (Eq. 12): return trace, jump of phi."""
     faded = fade(g, factor)
     after = faded + arrived
-    return after, ((after if active else 0.0) - (faded if gate else 0.0)) / step
+    return after, (activation(after, active, leak) - activation(faded, gate, leak)) / step
+
+
+@kernel
+def amplitudes(
+    at: float,
+    clock: float,
+    traces: Array,
+    place: int,
+    stride: int,
+    taus: Array,
+    tau: float,
+    out: Array,
+) -> None:
+    """Write each trace's part in the motion of a residual whose own time constant is `tau`.
+
+    Between arrivals ``z = bias + sum_g u_g*exp(-s/tau_g)`` moves the residual, per unit of h' and
+    step, by ``bias*s/tau + sum_g A_g*(1 - exp(-s/tau_g))`` with ``A_g = u_g*(tau_g/tau - 1)``: a trace
+    that decays with the coder's own tau does not move it at all.
+    """
+    for k in range(taus.shape[0]):
+        trace = fade(traces[place + k * stride], decay(at - clock, taus[k]))
+        out[k] = trace * (taus[k] / tau - 1.0)
+
+
+@kernel
+def travelled(elapsed: float, slope: float, amplitude: Array, taus: Array) -> float:
+    """Return ``slope*s + sum_g A_g*(1 - exp(-s/tau_g))``."""
+    way = slope * elapsed
+    for k in range(taus.shape[0]):
+        way += amplitude[k] * -math.expm1(-elapsed / taus[k])
+    return way
+
+
+@kernel
+def pace(slope: float, amplitude: Array, taus: Array) -> float:
+    """Return the derivative of `travelled` at s = 0."""
+    speed = slope
+    for k in range(taus.shape[0]):
+        speed += amplitude[k] / taus[k]
+    return speed
+
+
+@kernel
+def unreached(
+    gap: float, slope: float, amplitude: Array, taus: Array, elapsed: float, sign: float
+) -> float:
+    """Return a time during which ``sign*travelled`` surely grows by less than `gap` from `elapsed` on.
+
+    Over a window of length w the growth is at most w times the sum of the growing parts as they are and
+    the shrinking parts as they will be at the window's end. inf: it never gets there.
+    """
+    growing = max(sign * slope, 0.0)
+    shrinking = min(sign * slope, 0.0)
+    fixed = shrinking
+    reach = 0.0
+    shortest = np.inf
+    for k in range(taus.shape[0]):
+        part = sign * amplitude[k] / taus[k] * decay(elapsed, taus[k])
+        if part > 0.0:
+            growing += part
+            reach += part * taus[k]
+        elif part < 0.0:
+            shrinking += part
+            shortest = min(shortest, taus[k])
+    if growing + fixed <= 0.0 or (sign * slope <= 0.0 and reach <= gap):
+        return np.inf
+    if growing + shrinking < 0.0:
+        # It falls, and goes on falling at least until the fading parts are outweighed.
+        return shortest * math.log((fixed - shrinking) / (growing + fixed))
+    if gap <= 0.0:
+        return 0.0
+    window = gap / (growing + shrinking) if growing + shrinking > 0.0 else gap / (growing + fixed)
+    bound = growing + fixed
+    for k in range(taus.shape[0]):
+        part = sign * amplitude[k] / taus[k] * decay(elapsed, taus[k])
+        if part < 0.0:
+            bound += part * decay(min(window, 1e300), taus[k])
+    return gap / bound
+
+
+@kernel
+def first_exit(
+    t: float, value: float, lower: float, upper: float, slope: float, amplitude: Array, taus: Array
+) -> tuple[float, float]:
+    """Return when ``value + travelled(s)`` first leaves [lower, upper] after `t`, and on which side.
+
+    The march advances by times within which no limit can be reached, so it cannot step over a
+    crossing; near one the bound becomes the slope itself and the march a Newton iteration. It ends
+    where the time no longer advances. (inf, 0): never.
+    """
+    elapsed = 0.0
+    while True:
+        now = value + travelled(elapsed, slope, amplitude, taus)
+        up = (
+            unreached(upper - now, slope, amplitude, taus, elapsed, 1.0)
+            if upper < np.inf
+            else np.inf
+        )
+        down = (
+            unreached(now - lower, slope, amplitude, taus, elapsed, -1.0)
+            if lower > -np.inf
+            else np.inf
+        )
+        step = min(up, down)
+        if step == np.inf:
+            return np.inf, 0.0
+        if t + (elapsed + step) <= t + elapsed:
+            speed = slope
+            for k in range(taus.shape[0]):
+                speed += amplitude[k] / taus[k] * decay(elapsed, taus[k])
+            outward = (up <= down and speed >= 0.0) or (down <= up and speed <= 0.0)
+            if outward:
+                return later(t, t + elapsed), (1.0 if up <= down else -1.0)
+            step = float(np.nextafter(t + elapsed, np.inf)) - (t + elapsed)
+        elapsed += step
 
 
 @kernel
@@ -240,7 +373,7 @@ class Net(NamedTuple):
     tau: Array  # (P,) s
     step: Array  # (P,)
     theta: Array  # (P,)
-    relu: Array  # (P,) bool
+    leak: Array  # (P,) slope where a unit is off; 1: it has no bend
     biased: Array  # (P,) bool: any bias is non-zero
     has_error: Array  # (P,) bool: encodes an error
     error_tau: Array  # (P,) s
@@ -248,8 +381,18 @@ class Net(NamedTuple):
     order: Array  # layers and outputs, topological
     in_first: Array  # (P+1,) into in_list: projections that arrive, creation order
     in_list: Array
+    trace_first: Array  # (P+1,) offset of the input traces: one block of neurons a group
+    group_first: Array  # (P+1,) into group_tau: the distinct time constants of what arrives
+    group_tau: Array  # s
+    group: Array  # (Q,) to which of its target's groups a projection adds
+    matched: Array  # (P,) bool: all that arrives decays with the coder's own tau
     back_first: Array  # (P+1,) into back_list: projections that bring errors back
     back_list: Array
+    back_trace_first: Array  # the same five for the error traces of layers
+    back_group_first: Array
+    back_group_tau: Array
+    back_group: Array
+    error_matched: Array  # (P,) bool; of an output: what arrives decays with its error_tau
     source: Array  # (Q,)
     target: Array  # (Q,)
     weight_first: Array  # (Q+1,) offset of a projection's row-major weights
@@ -268,21 +411,24 @@ class State(NamedTuple):
 
     x: Array  # (N,) held reading of a sensor neuron
     period: Array  # (N,) s between its spikes
-    u: Array  # (N,) input trace, as of `clock`
+    u: Array  # (input traces,) as of `clock`
     clock: Array  # (P,) s
     active: Array  # (N,) bool
     phi: Array  # (N,) residual, as of `anchor`
     anchor: Array  # (N,) s
     cross: Array  # (N,) s, next own spike
+    side: Array  # (N,) sign of the threshold that it meets then
     turn: Array  # (N,) s, next on/off
     due: Array  # (P,) s, the earliest of a layer's cross and turn
-    g: Array  # (N,) error trace, as of `error_clock`
+    g: Array  # (error traces,) as of `error_clock`
     error_clock: Array  # (P,) s
     y: Array  # (N,) held target
     gate: Array  # (N,) bool: layer: active as the error coder saw it; output: target on
     error_phi: Array  # (N,)
     error_anchor: Array  # (N,) s
     error_cross: Array  # (N,) s
+    error_side: Array  # (N,)
+    error_amplitude: Array  # (input traces,) of an output's error, as of `error_anchor`
     error_due: Array  # (P,) s
     charge: Array  # presynaptic traces of all plastic projections, as of `origin`
     origin: Array  # (Q,) s
@@ -318,7 +464,10 @@ class Feed(NamedTuple):
 class Scratch(NamedTuple):
     """Room for one instant; nothing in it outlives the instant."""
 
-    arrived: Array  # (N,) summed input of the delivery
+    arrived: Array  # (input traces,) summed input of the delivery
+    returned: Array  # (error traces,) summed errors of the delivery
+    amplitude: Array  # room for one neuron's groups
+    scaled: Array
     spike: Array  # (N,) neurons that fired, per population at its offset
     quanta: Array  # (N,) their signed counts
     spikes: Array  # (P,) how many fired
@@ -603,7 +752,7 @@ def arrive_all(
     active: Array,
     arrived: Array,
     bias: Array,
-    relu: bool,
+    leak: float,
     factor: float,
     step: float,
     theta: float,
@@ -615,7 +764,7 @@ def arrive_all(
     leaving = 0
     turned = 0
     for j in range(u.shape[0]):
-        after, on, jump = arrive(u[j], factor, arrived[j], bias[j], relu, active[j], step)
+        after, on, jump = arrive(u[j], factor, arrived[j], bias[j], bias[j], leak, active[j], step)
         new = phi[j] + jump
         u[j] = after
         phi[j] = new
@@ -623,6 +772,44 @@ def arrive_all(
         active[j] = on
         leaving += (not abs(new) <= theta) or (not abs(after) < 1e300)
     return leaving, turned
+
+
+@kernel
+def gather(
+    p: int, net: Net, state: State, weights: Array, scratch: Scratch, counters: Counters
+) -> None:
+    """Sum what arrives at `p` in this instant, group by group (writes scratch.arrived)."""
+    n = net.first[p + 1] - net.first[p]
+    scratch.arrived[net.trace_first[p] : net.trace_first[p + 1]] = 0.0
+    for k in range(net.in_first[p], net.in_first[p + 1]):
+        q = net.in_list[k]
+        src = net.source[q]
+        spikes = scratch.spikes[src]
+        if spikes > 0:
+            place = net.trace_first[p] + net.group[q] * n
+            add_rows(
+                q,
+                net,
+                state,
+                weights,
+                counters,
+                net.step[src],
+                scratch.spike,
+                scratch.quanta,
+                spikes,
+                scratch.arrived[place : place + n],
+            )
+            counters.projection[q, FORWARD_EVENTS] += spikes
+            counters.projection[q, FORWARD_QUANTA] += total(scratch.quanta, net.first[src], spikes)
+
+
+@kernel
+def total(count: Array, first: int, spikes: int) -> int:
+    """Return the quanta of a spike list."""
+    quanta = 0.0
+    for k in range(first, first + spikes):
+        quanta += abs(count[k])
+    return int(quanta)
 
 
 @kernel
@@ -638,111 +825,272 @@ def forward_stage(
     buffer: Buffer,
 ) -> bool:
     """Deliver to layer or output `p`, or run its own events; return False if it diverged."""
-    a = net.first[p]
-    b = net.first[p + 1]
     delivered = first_instant
     for k in range(net.in_first[p], net.in_first[p + 1]):
         if scratch.spikes[net.source[net.in_list[k]]] > 0:
             delivered = True
     if not delivered and state.due[p] != t:
         return True
-    tau = net.tau[p]
-    theta = net.theta[p]
-    step = net.step[p]
-    arrived = scratch.arrived[a:b]
-    factor = decay(t - state.clock[p], tau)
     if delivered:
         scratch.delivered[p] = True
-        arrived[:] = 0.0
-        for k in range(net.in_first[p], net.in_first[p + 1]):
-            q = net.in_list[k]
-            src = net.source[q]
-            n = scratch.spikes[src]
-            if n > 0:
-                add_rows(
-                    q,
-                    net,
-                    state,
-                    weights,
-                    counters,
-                    net.step[src],
-                    scratch.spike,
-                    scratch.quanta,
-                    n,
-                    arrived,
-                )
-                counters.projection[q, FORWARD_EVENTS] += n
-                quanta = 0.0
-                for m in range(n):
-                    quanta += abs(scratch.quanta[net.first[src] + m])
-                counters.projection[q, FORWARD_QUANTA] += np.int64(quanta)
-        state.clock[p] = t
+        gather(p, net, state, weights, scratch, counters)
     if net.kind[p] == OUTPUT:
-        for j in range(a, b):  # an output is read, not sent on: it has no encoder
+        fine = deliver_output(t, p, net, state, scratch)
+    elif not net.matched[p]:
+        fine = run_unmatched(t, first_instant, delivered, p, net, state, scratch, buffer)
+    elif net.biased[p] or first_instant:
+        fine = run_biased(t, first_instant, delivered, p, net, state, scratch, buffer)
+    else:
+        fine = deliver_plain(t, p, net, state, scratch, buffer)
+    if delivered:
+        state.clock[p] = t
+    return fine
+
+
+@kernel
+def deliver_output(t: float, p: int, net: Net, state: State, scratch: Scratch) -> bool:
+    """Deliver to an output: it is read, not sent on, and has no encoder."""
+    n = net.first[p + 1] - net.first[p]
+    for k in range(net.group_first[p + 1] - net.group_first[p]):
+        factor = decay(t - state.clock[p], net.group_tau[net.group_first[p] + k])
+        place = net.trace_first[p] + k * n
+        for j in range(place, place + n):
             state.u[j] = fade(state.u[j], factor) + scratch.arrived[j]
             if not abs(state.u[j]) < 1e300:
                 return False
-        return True
-    if not net.biased[p]:
-        leaving, turned = arrive_all(
-            state.u[a:b],
-            state.phi[a:b],
-            state.active[a:b],
-            arrived,
-            net.bias[a:b],
-            net.relu[p],
-            factor,
-            step,
-            theta,
-        )
-        scratch.turned[p] = turned > 0
-        if leaving > 0:
-            for j in range(a, b):
-                phi = state.phi[j]
-                if not abs(phi) <= theta:
-                    if not abs(phi) <= MAX_COUNT:
-                        return False
-                    s = quantize(phi, theta, 0.0)
-                    state.phi[j] = phi - s
-                    emit(
-                        t, p, a, j - a, s, scratch.spike, scratch.quanta, scratch.spikes, p, buffer
-                    )
-                elif not abs(state.u[j]) < 1e300:
+    return True
+
+
+@kernel
+def deliver_plain(
+    t: float, p: int, net: Net, state: State, scratch: Scratch, buffer: Buffer
+) -> bool:
+    """Deliver to a layer in which nothing happens between arrivals."""
+    a = net.first[p]
+    b = net.first[p + 1]
+    u = state.u[net.trace_first[p] : net.trace_first[p + 1]]
+    theta = net.theta[p]
+    leaving, turned = arrive_all(
+        u,
+        state.phi[a:b],
+        state.active[a:b],
+        scratch.arrived[net.trace_first[p] : net.trace_first[p + 1]],
+        net.bias[a:b],
+        net.leak[p],
+        decay(t - state.clock[p], net.tau[p]),
+        net.step[p],
+        theta,
+    )
+    scratch.turned[p] = turned > 0
+    if leaving > 0:
+        for j in range(a, b):
+            phi = state.phi[j]
+            if not abs(phi) <= theta:
+                if not abs(phi) <= MAX_COUNT:
                     return False
-        return True
+                s = quantize(phi, theta, 0.0)
+                state.phi[j] = phi - s
+                emit(t, p, a, j - a, s, scratch.spike, scratch.quanta, scratch.spikes, p, buffer)
+            elif not abs(u[j - a]) < 1e300:
+                return False
+    return True
+
+
+@kernel
+def run_biased(
+    t: float,
+    first_instant: bool,
+    delivered: bool,
+    p: int,
+    net: Net,
+    state: State,
+    scratch: Scratch,
+    buffer: Buffer,
+) -> bool:
+    """Run a layer whose residuals drift in straight lines, by its biases."""
+    a = net.first[p]
+    tau = net.tau[p]
+    theta = net.theta[p]
+    step = net.step[p]
+    leak = net.leak[p]
+    factor = decay(t - state.clock[p], tau)
     due = np.inf
-    for j in range(a, b):
+    for j in range(a, net.first[p + 1]):
         fires = state.cross[j] == t
-        if delivered or fires or state.turn[j] == t:
+        turns = state.turn[j] == t
+        if delivered or fires or turns:
             bias = net.bias[j]
             active = state.active[j]
-            drift = bias / (tau * step) if active else 0.0
+            drift = activation(bias, active, leak) / (tau * step)
             if fires:
                 phi = threshold_ahead(theta, drift)
             else:
                 phi = state.phi[j] + drift * (t - state.anchor[j])
             on = active
             if delivered:
+                i = net.trace_first[p] + j - a
+                before = 0.0 if first_instant else bias
                 after, on, jump = arrive(
-                    state.u[j], factor, scratch.arrived[j], bias, net.relu[p], active, step
+                    state.u[i], factor, scratch.arrived[i], bias, before, leak, active, step
                 )
-                state.u[j] = after
+                state.u[i] = after
                 phi += jump
                 if not abs(after) < 1e300:
                     return False
-            elif state.turn[j] == t:
+                state.turn[j] = toggle(t, t, after, bias, tau, on) if leak != 1.0 else np.inf
+            elif turns:
                 on = not active
+                state.turn[j] = np.inf
             if not abs(phi) <= MAX_COUNT:
                 return False
-            drift = bias / (tau * step) if on else 0.0
+            drift = activation(bias, on, leak) / (tau * step)
             s = quantize(phi, theta, drift)
             state.phi[j] = phi - s
             state.anchor[j] = t
             state.cross[j] = crossing(t, phi - s, theta, drift)
+            if on != active:
+                state.active[j] = on
+                scratch.turned[p] = True
+            if s != 0.0:
+                emit(t, p, a, j - a, s, scratch.spike, scratch.quanta, scratch.spikes, p, buffer)
+        due = min(due, state.cross[j], state.turn[j])
+    state.due[p] = due
+    return True
+
+
+@kernel
+def moved(
+    t: float,
+    anchor: float,
+    clock: float,
+    gain: float,
+    bias: float,
+    tau: float,
+    traces: Array,
+    place: int,
+    stride: int,
+    taus: Array,
+    amplitude: Array,
+) -> float:
+    """Return how far a residual has moved from `anchor` to `t`: gain = h'/step (writes amplitude)."""
+    amplitudes(anchor, clock, traces, place, stride, taus, tau, amplitude)
+    return gain * travelled(t - anchor, bias / tau, amplitude, taus)
+
+
+@kernel
+def schedule(
+    t: float,
+    phi: float,
+    theta: float,
+    gain: float,
+    bias: float,
+    tau: float,
+    amplitude: Array,
+    scaled: Array,
+    taus: Array,
+) -> tuple[float, float]:
+    """Return when and where a residual meets its threshold, from amplitudes at `t`."""
+    for k in range(taus.shape[0]):
+        scaled[k] = gain * amplitude[k]
+    return first_exit(t, phi, -theta, theta, gain * (bias / tau), scaled, taus)
+
+
+@kernel
+def zero_crossing(
+    t: float,
+    z: float,
+    on: bool,
+    bias: float,
+    clock: float,
+    traces: Array,
+    place: int,
+    stride: int,
+    taus: Array,
+    scaled: Array,
+) -> float:
+    """Return when ``bias + sum_g u_g*exp(-s/tau_g)``, which is `z` at `t`, crosses zero."""
+    if taus.shape[0] == 1:
+        return toggle(t, clock, traces[place], bias, taus[0], on) if z != 0.0 else np.inf
+    for k in range(taus.shape[0]):
+        scaled[k] = -fade(traces[place + k * stride], decay(t - clock, taus[k]))
+    lower, upper = (0.0, np.inf) if on else (-np.inf, 0.0)
+    when, _ = first_exit(t, z, lower, upper, 0.0, scaled, taus)
+    return when
+
+
+@kernel
+def run_unmatched(
+    t: float,
+    first_instant: bool,
+    delivered: bool,
+    p: int,
+    net: Net,
+    state: State,
+    scratch: Scratch,
+    buffer: Buffer,
+) -> bool:
+    """Run a layer whose residuals move on curves, by traces that decay with other time constants."""
+    a = net.first[p]
+    n = net.first[p + 1] - a
+    tau = net.tau[p]
+    theta = net.theta[p]
+    step = net.step[p]
+    leak = net.leak[p]
+    taus = net.group_tau[net.group_first[p] : net.group_first[p + 1]]
+    amplitude = scratch.amplitude[: taus.shape[0]]
+    scaled = scratch.scaled[: taus.shape[0]]
+    clock = state.clock[p]
+    due = np.inf
+    for j in range(a, a + n):
+        fires = state.cross[j] == t
+        turns = state.turn[j] == t
+        if delivered or fires or turns:
+            place = net.trace_first[p] + j - a
+            bias = net.bias[j]
+            active = state.active[j]
+            gain = activation(1.0, active, leak) / step
+            if fires:
+                phi = theta * state.side[j]
+            else:
+                phi = state.phi[j] + moved(
+                    t, state.anchor[j], clock, gain, bias, tau, state.u, place, n, taus, amplitude
+                )
+            on = active
             if delivered:
-                state.turn[j] = toggle(t, t, state.u[j], bias, tau, on) if net.relu[p] else np.inf
-            elif state.turn[j] == t:
+                before = 0.0 if first_instant else bias
+                z = bias
+                for k in range(taus.shape[0]):
+                    i = place + k * n
+                    faded = fade(state.u[i], decay(t - clock, taus[k]))
+                    before += faded
+                    state.u[i] = faded + scratch.arrived[i]
+                    z += state.u[i]
+                on = switched_on(z, leak)
+                phi += (activation(z, on, leak) - activation(before, active, leak)) / step
+                if not abs(z) < 1e300:
+                    return False
+                amplitudes(t, t, state.u, place, n, taus, tau, amplitude)
                 state.turn[j] = np.inf
+                if leak != 1.0:
+                    state.turn[j] = zero_crossing(
+                        t, z, on, bias, t, state.u, place, n, taus, scaled
+                    )
+            else:
+                amplitudes(t, clock, state.u, place, n, taus, tau, amplitude)
+                if turns:
+                    on = not active
+                    state.turn[j] = zero_crossing(
+                        t, 0.0, on, bias, clock, state.u, place, n, taus, scaled
+                    )
+            if not abs(phi) <= MAX_COUNT:
+                return False
+            gain = activation(1.0, on, leak) / step
+            s = quantize(phi, theta, gain * pace(bias / tau, amplitude, taus))
+            state.phi[j] = phi - s
+            state.anchor[j] = t
+            state.cross[j], state.side[j] = schedule(
+                t, phi - s, theta, gain, bias, tau, amplitude, scaled, taus
+            )
             if on != active:
                 state.active[j] = on
                 scratch.turned[p] = True
@@ -763,40 +1111,67 @@ def loss_stage(
     if not (taught or delivered or state.error_due[p] == t):
         return True
     a = net.first[p]
-    b = net.first[p + 1]
+    n = net.first[p + 1] - a
     step = net.error_step[p]
+    tau = net.error_tau[p]
     theta = net.theta[p]
-    scale = net.error_tau[p] * step
-    factor = decay(t - state.clock[p], net.tau[p])
+    matched = net.error_matched[p]
+    taus = net.group_tau[net.group_first[p] : net.group_first[p + 1]]
+    amplitude = scratch.amplitude[: taus.shape[0]]
+    scaled = scratch.scaled[: taus.shape[0]]
+    clock = state.clock[p]  # of the delivery, if there is one in this instant
     due = np.inf
-    for j in range(a, b):
+    for j in range(a, a + n):
         fires = state.error_cross[j] == t
         if taught or delivered or fires:
+            place = net.trace_first[p] + j - a
             bias = net.bias[j]
             on = state.gate[j]
-            drift = (bias - state.y[j]) / scale if on else 0.0
+            drift = (bias - state.y[j]) / (tau * step) if on else 0.0
             if fires:
-                phi = threshold_ahead(theta, drift)
-            else:
+                phi = theta * state.error_side[j]
+            elif matched:
                 phi = state.error_phi[j] + drift * (t - state.error_anchor[j])
+            else:
+                phi = state.error_phi[j]
+                if on:
+                    slope = (bias - state.y[j]) / tau
+                    for k in range(taus.shape[0]):
+                        amplitude[k] = state.error_amplitude[place + k * n]
+                    phi += 1.0 / step * travelled(t - state.error_anchor[j], slope, amplitude, taus)
             if delivered and on:
-                phi += scratch.arrived[j] / step
+                for k in range(taus.shape[0]):
+                    phi += scratch.arrived[place + k * n] / step
             if taught:
                 source = scratch.read[p]
                 y = state.written[j] if source == -1 else feed.value[source + j - a]
-                z = bias + fade(state.u[j], factor)
+                z = bias
+                for k in range(taus.shape[0]):
+                    z += fade(state.u[place + k * n], decay(t - clock, taus[k]))
                 before = z - state.y[j] if on else 0.0
                 on = not math.isnan(y)
                 state.gate[j] = on
                 state.y[j] = y if on else 0.0
                 phi += ((z - y if on else 0.0) - before) / step
-                drift = (bias - y) / scale if on else 0.0
+                drift = (bias - y) / (tau * step) if on else 0.0
             if not abs(phi) <= MAX_COUNT:
                 return False
-            s = quantize(phi, theta, drift)
+            if matched:
+                s = quantize(phi, theta, drift)
+                state.error_cross[j] = crossing(t, phi - s, theta, drift)
+                state.error_side[j] = math.copysign(1.0, drift)
+            else:
+                amplitudes(t, clock, state.u, place, n, taus, tau, amplitude)
+                for k in range(taus.shape[0]):
+                    state.error_amplitude[place + k * n] = amplitude[k]
+                gain = 1.0 / step if on else 0.0
+                target = bias - state.y[j]
+                s = quantize(phi, theta, gain * pace(target / tau, amplitude, taus))
+                state.error_cross[j], state.error_side[j] = schedule(
+                    t, phi - s, theta, gain, target, tau, amplitude, scaled, taus
+                )
             state.error_phi[j] = phi - s
             state.error_anchor[j] = t
-            state.error_cross[j] = crossing(t, phi - s, theta, drift)
             if s != 0.0:
                 emit(
                     t,
@@ -816,6 +1191,37 @@ def loss_stage(
 
 
 @kernel
+def gather_errors(
+    p: int, net: Net, state: State, weights: Array, scratch: Scratch, counters: Counters
+) -> None:
+    """Sum the error spikes that come back to layer `p`, group by group (writes scratch.returned)."""
+    n = net.first[p + 1] - net.first[p]
+    scratch.returned[net.back_trace_first[p] : net.back_trace_first[p + 1]] = 0.0
+    for k in range(net.back_first[p], net.back_first[p + 1]):
+        q = net.back_list[k]
+        dst = net.target[q]
+        spikes = scratch.error_spikes[dst]
+        if spikes > 0:
+            place = net.back_trace_first[p] + net.back_group[q] * n
+            add_columns(
+                q,
+                net,
+                state,
+                weights,
+                counters,
+                net.error_step[dst],
+                scratch.error_spike,
+                scratch.error_count,
+                spikes,
+                scratch.returned[place : place + n],
+            )
+            counters.projection[q, BACKWARD_EVENTS] += spikes
+            counters.projection[q, BACKWARD_QUANTA] += total(
+                scratch.error_count, net.first[dst], spikes
+            )
+
+
+@kernel
 def backward_stage(
     t: float,
     p: int,
@@ -831,56 +1237,77 @@ def backward_stage(
     for k in range(net.back_first[p], net.back_first[p + 1]):
         if scratch.error_spikes[net.target[net.back_list[k]]] > 0:
             delivered = True
-    if not (delivered or scratch.turned[p]):
+    if not (delivered or scratch.turned[p] or state.error_due[p] == t):
         return True
-    a = net.first[p]
-    b = net.first[p + 1]
-    step = net.error_step[p]
-    theta = net.theta[p]
-    factor = decay(t - state.error_clock[p], net.error_tau[p])
     if delivered:
-        arrived = scratch.arrived[a:b]
-        arrived[:] = 0.0
-        for k in range(net.back_first[p], net.back_first[p + 1]):
-            q = net.back_list[k]
-            dst = net.target[q]
-            n = scratch.error_spikes[dst]
-            if n > 0:
-                add_columns(
-                    q,
-                    net,
-                    state,
-                    weights,
-                    counters,
-                    net.error_step[dst],
-                    scratch.error_spike,
-                    scratch.error_count,
-                    n,
-                    arrived,
-                )
-                counters.projection[q, BACKWARD_EVENTS] += n
-                quanta = 0.0
-                for m in range(n):
-                    quanta += abs(scratch.error_count[net.first[dst] + m])
-                counters.projection[q, BACKWARD_QUANTA] += np.int64(quanta)
-        state.error_clock[p] = t
-    for j in range(a, b):
+        gather_errors(p, net, state, weights, scratch, counters)
+    a = net.first[p]
+    n = net.first[p + 1] - a
+    step = net.error_step[p]
+    tau = net.error_tau[p]
+    theta = net.theta[p]
+    leak = net.leak[p]
+    matched = net.error_matched[p]
+    taus = net.back_group_tau[net.back_group_first[p] : net.back_group_first[p + 1]]
+    amplitude = scratch.amplitude[: taus.shape[0]]
+    scaled = scratch.scaled[: taus.shape[0]]
+    clock = state.error_clock[p]
+    factor = decay(t - clock, tau)
+    due = np.inf
+    for j in range(a, a + n):
         gate = state.gate[j]
         active = state.active[j]
-        if delivered:
-            after, jump = arrive_error(state.g[j], factor, scratch.arrived[j], gate, active, step)
-            state.g[j] = after
-        elif gate != active:
-            _, jump = arrive_error(state.g[j], factor, 0.0, gate, active, step)
-        else:
+        place = net.back_trace_first[p] + j - a
+        fires = state.error_cross[j] == t
+        if not (delivered or gate != active or fires):
+            due = min(due, state.error_cross[j])
             continue
+        if matched:
+            phi = state.error_phi[j]
+            arrived = scratch.returned[place] if delivered else 0.0
+            after, jump = arrive_error(state.g[place], factor, arrived, gate, active, leak, step)
+            if delivered:
+                state.g[place] = after
+            phi += jump
+            drift = 0.0
+        else:
+            if fires:
+                phi = theta * state.error_side[j]
+            else:
+                gain = activation(1.0, gate, leak) / step
+                phi = state.error_phi[j] + moved(
+                    t,
+                    state.error_anchor[j],
+                    clock,
+                    gain,
+                    0.0,
+                    tau,
+                    state.g,
+                    place,
+                    n,
+                    taus,
+                    amplitude,
+                )
+            before = 0.0
+            error = 0.0
+            for k in range(taus.shape[0]):
+                i = place + k * n
+                faded = fade(state.g[i], decay(t - clock, taus[k]))
+                before += faded
+                arrived = scratch.returned[i] if delivered else 0.0
+                if delivered:
+                    state.g[i] = faded + arrived
+                error += faded + arrived
+            phi += (activation(error, active, leak) - activation(before, gate, leak)) / step
+            amplitudes(t, t if delivered else clock, state.g, place, n, taus, tau, amplitude)
+            gain = activation(1.0, active, leak) / step
+            drift = gain * pace(0.0, amplitude, taus)
         state.gate[j] = active
-        phi = state.error_phi[j] + jump
-        if not abs(phi) <= theta:
-            if not abs(phi) <= MAX_COUNT:
-                return False
-            s = quantize(phi, theta, 0.0)
-            phi -= s
+        if not abs(phi) <= MAX_COUNT:
+            return False
+        s = quantize(phi, theta, drift)
+        phi -= s
+        if s != 0.0:
             emit(
                 t,
                 net.kind.shape[0] + p,
@@ -894,6 +1321,15 @@ def backward_stage(
                 buffer,
             )
         state.error_phi[j] = phi
+        if not matched:
+            state.error_anchor[j] = t
+            state.error_cross[j], state.error_side[j] = schedule(
+                t, phi, theta, gain, 0.0, tau, amplitude, scaled, taus
+            )
+            due = min(due, state.error_cross[j])
+    state.error_due[p] = due
+    if delivered:
+        state.error_clock[p] = t
     return True
 
 
@@ -996,7 +1432,7 @@ def nonzero(p: int, net: Net, state: State) -> int:
     for j in range(net.first[p], net.first[p + 1]):
         if net.kind[p] == SENSOR:
             n += state.x[j] != 0.0
-        elif net.kind[p] == LAYER and net.relu[p]:
+        elif net.leak[p] == 0.0:
             n += state.active[j]
         else:
             n += 1

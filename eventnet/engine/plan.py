@@ -27,6 +27,11 @@ class Plan:
         Per population, the projections that arrive, in creation order.
     returning : tuple of tuple of int
         Per population, the projections that bring errors back to it.
+    groups, error_groups : tuple of tuple of float
+        Per population, the distinct time constants of the spikes that arrive, and of the errors that
+        come back, s. Each has a trace of its own.
+    group, error_group : tuple of int
+        Per projection, to which group of its target, and of its source, it adds.
     has_error : tuple of bool
         Per population, whether it encodes an error.
     plastic : tuple of bool
@@ -43,6 +48,10 @@ class Plan:
     order: tuple[int, ...]
     incoming: tuple[tuple[int, ...], ...]
     returning: tuple[tuple[int, ...], ...]
+    groups: tuple[tuple[float, ...], ...]
+    group: tuple[int, ...]
+    error_groups: tuple[tuple[float, ...], ...]
+    error_group: tuple[int, ...]
     has_error: tuple[bool, ...]
     plastic: tuple[bool, ...]
     weights: list[NDArray[np.float64]]
@@ -76,16 +85,34 @@ def make_plan(
     )
     incoming = tuple(tuple(q.index for q in projections if q.target is p) for p in populations)
     has_error = _error_coders(populations, projections, order, incoming, rule)
+    returning = tuple(
+        tuple(q.index for q in projections if q.source is p and has_error[q.target.index])
+        if has_error[p.index]
+        else ()
+        for p in populations
+    )
+    groups = tuple(
+        _distinct([projections[q].source.tau for q in incoming[p.index]], p.tau)
+        for p in populations
+    )
+    error_groups = tuple(
+        _distinct([projections[q].target.error_tau for q in returning[p.index]], p.error_tau)
+        for p in populations
+    )
     return Plan(
         populations=populations,
         projections=projections,
         order=order,
         incoming=incoming,
-        returning=tuple(
-            tuple(q.index for q in projections if q.source is p and has_error[q.target.index])
-            if has_error[p.index]
-            else ()
-            for p in populations
+        returning=returning,
+        groups=groups,
+        group=tuple(groups[q.target.index].index(q.source.tau) for q in projections),
+        error_groups=error_groups,
+        error_group=tuple(
+            error_groups[q.source.index].index(q.target.error_tau)
+            if q.index in returning[q.source.index]
+            else 0
+            for q in projections
         ),
         has_error=has_error,
         plastic=tuple(q.plastic and has_error[q.target.index] for q in projections),
@@ -93,6 +120,11 @@ def make_plan(
         rule=rule,
         t0=float(t0),
     )
+
+
+def _distinct(taus: list[float], own: float) -> tuple[float, ...]:
+    """Return the distinct time constants in order of appearance, `own` where nothing arrives."""
+    return tuple(dict.fromkeys(taus)) or (own,)
 
 
 def _initial_weights(q: Projection, generator: np.random.Generator) -> NDArray[np.float64]:
