@@ -14,6 +14,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from eventnet.engine.plan import Plan
 
 FORMATS = ("svg", "png", "graphml", "json")
+
+_PIXELS_MAX = 30_000  # matplotlib refuses at 65,536, and viewers before
 
 # What a field is when nobody set it: shown only where it differs. A field that is not listed here is
 # shown wherever it is not None, False or 0.
@@ -221,13 +224,13 @@ def _engine_bytes(network: Network, plasticity: bool) -> int:
     """Return the bytes of all arrays of the compiled engine.
 
     They are linear in the size of each population, with a product for each projection. So engines
-    with one neuron a population, and with two in one population or at both ends of one projection,
-    tell all the coefficients, whatever arrays the engine may have.
+    with one neuron a population, and with one more in one population or at both ends of one
+    projection, tell all the coefficients, whatever arrays the engine may have.
     """
     from eventnet.engine.compiled import CompiledEngine
 
-    def measure(*doubled: int) -> int:
-        sizes = [1 + (k in doubled) for k in range(len(network.populations))]
+    def measure(*added: int) -> int:
+        sizes = [1 + added.count(k) for k in range(len(network.populations))]
         engine = CompiledEngine(_plan(network, plasticity, sizes), lambda *batch: None)
         return array_bytes(engine)
 
@@ -237,8 +240,9 @@ def _engine_bytes(network: Network, plasticity: bool) -> int:
     total = base + sum(a * n for a, n in zip(slope, more, strict=True))
     for q in network.projections:
         a, b = q.source.index, q.target.index
-        if a != b and more[a] and more[b]:
-            total += (measure(a, b) - base - slope[a] - slope[b]) * more[a] * more[b]
+        pairs = more[a] * more[b] if a != b else more[a] * (more[a] - 1) // 2
+        if pairs:
+            total += (measure(a, b) - base - slope[a] - slope[b]) * pairs
     return total
 
 
@@ -463,6 +467,12 @@ def save(
         from eventnet import plot
 
         drawn = figure(network, plasticity=plasticity, title=title)
+        pixels = max(drawn.get_size_inches()) * plot.STYLE["savefig.dpi"]
+        if suffix == "png" and pixels > _PIXELS_MAX:
+            raise ConfigError(
+                f"{path}: a png {pixels:,.0f} pixels wide or high: must be <= {_PIXELS_MAX:,}; "
+                "draw an svg"
+            )
         with plot._matplotlib().rc_context({"svg.fonttype": "none"}):  # names can be searched
             return plot.save(drawn, path)
     if suffix == "json":
@@ -490,7 +500,7 @@ _PORT = 0.24  # inches between edges that meet the same side of a box
 _STRAND = 0.085  # inches between a projection and the errors that come back along it
 _GAP = 1.0  # inches between two columns at least
 _MARGIN = 0.2
-_SWEEPS = 40
+_ORDERINGS, _PLACINGS = 24, 100  # sweeps over the columns
 
 
 class _Box(NamedTuple):
@@ -584,7 +594,7 @@ def _neighbours(chains: Iterable[Sequence[Slot]]) -> tuple[dict[Slot, list[Slot]
     left: dict[Slot, list[Slot]] = {}
     right: dict[Slot, list[Slot]] = {}
     for chain in chains:
-        for a, b in zip(chain, chain[1:], strict=False):
+        for a, b in pairwise(chain):
             right.setdefault(a, []).append(b)
             left.setdefault(b, []).append(a)
     return left, right
@@ -593,7 +603,7 @@ def _neighbours(chains: Iterable[Sequence[Slot]]) -> tuple[dict[Slot, list[Slot]
 def _crossings(columns: list[list[Slot]], right: dict[Slot, list[Slot]]) -> int:
     """Count the edges that cross between neighbouring columns: inversions of their ends."""
     count = 0
-    for here, there in zip(columns, columns[1:], strict=False):
+    for here, there in pairwise(columns):
         rank = {slot: k for k, slot in enumerate(there)}
         ends: list[int] = []
         for slot in here:
@@ -609,22 +619,18 @@ def _order(columns: list[list[Slot]], chains: dict[int, list[Slot]]) -> list[lis
     left, right = _neighbours(chains.values())
     best, fewest = columns, _crossings(columns, right)
     current = [list(column) for column in columns]
-    for sweep in range(_SWEEPS):
+    for sweep in range(_ORDERINGS):
         if not fewest:
             break
-        rightwards = sweep % 2 == 0
-        inwards = left if rightwards else right
-        walk = range(len(current)) if rightwards else range(len(current) - 1, -1, -1)
-        for k in walk:
-            beside = current[k - 1 if rightwards else k + 1] if 0 < k < len(current) - 1 else []
-            if k == (len(current) - 1 if rightwards else 0) and len(current) > 1:
-                beside = current[k - 1 if rightwards else k + 1]
+        step, inwards = (1, left) if sweep % 2 == 0 else (-1, right)
+        # From the second column rightwards, from the last but one leftwards.
+        for k in range(1, len(current)) if step == 1 else range(len(current) - 2, -1, -1):
+            beside = current[k - step]
             rank = {slot: i / max(len(beside) - 1, 1) for i, slot in enumerate(beside)}
             wish = {}
             for i, slot in enumerate(current[k]):
-                places = [rank[s] for s in inwards.get(slot, []) if s in rank]
-                own = i / max(len(current[k]) - 1, 1)
-                wish[slot] = sum(places) / len(places) if places else own
+                near = [rank[s] for s in inwards.get(slot, [])]
+                wish[slot] = sum(near) / len(near) if near else i / max(len(current[k]) - 1, 1)
             current[k] = sorted(current[k], key=wish.__getitem__)
         crossings = _crossings(current, right)
         if crossings < fewest:
@@ -659,7 +665,7 @@ def _middles(
         [
             (heights[a] + heights[b]) / 2
             + (_BOX_GAP if isinstance(a, str) and isinstance(b, str) else _PASS_GAP)
-            for a, b in zip(column, column[1:], strict=False)
+            for a, b in pairwise(column)
         ]
         for column in columns
     ]
@@ -667,15 +673,17 @@ def _middles(
     for column, between in zip(columns, distances, strict=True):
         places = np.concatenate([[0.0], np.cumsum(between)])
         y |= dict(zip(column, (places - places[-1] / 2).tolist(), strict=True))
-    for sweep in range(_SWEEPS):
+    for sweep in range(_PLACINGS):
         walk = list(zip(columns, distances, strict=True))
         for column, between in walk if sweep % 2 else walk[::-1]:
             wishes = []
             for slot in column:
                 near = [*left.get(slot, []), *right.get(slot, [])] or [slot]
-                if isinstance(slot, tuple):  # the same wish all along, so that the edge runs straight
+                if isinstance(
+                    slot, tuple
+                ):  # the same wish all along, so that the edge runs straight
                     chain = chains[slot[0]]
-                    near = chain if sweep < _SWEEPS // 2 or len(chain) == 3 else chain[1:-1]
+                    near = chain + 8 * chain[1:-1]
                 wishes.append(sum(y[s] for s in near) / len(near))
             y |= dict(zip(column, _apart(wishes, between), strict=True))
     return y
@@ -717,26 +725,20 @@ def _layout(network: Network, plan: Plan) -> _Layout:
         widths.append(wide)
         if k + 1 < len(columns):
             across = [
-                (i, a, b)
-                for i, chain in chains.items()
-                for a, b in zip(chain, chain[1:], strict=False)
-                if a in column
+                (i, a, b) for i, chain in chains.items() for a, b in pairwise(chain) if a in column
             ]
             steep = max((abs(y[a] - y[b]) for _, a, b in across), default=0.0)
             wordy = max((_width(s, _LABEL) for i, _, _ in across for s in labels[i]), default=0.0)
-            x += wide + max(_GAP, wordy + 0.75, 0.5 * steep)
+            # Where edges cross, labels need room to give way.
+            room = 1.15 if _crossings(columns[k : k + 2], right) else 0.75
+            x += wide + max(_GAP, wordy + room, 0.6 * steep)
     boxes = {
-        name: _Box(starts[k] + (widths[k] - extents[name][0]) / 2, y[name], *extents[name])
+        name: _Box(starts[k], y[name], widths[k], extents[name][1])
         for k, column in enumerate(columns)
         for name in column
         if isinstance(name, str)
     }
-    # All boxes of a column are as wide as the widest, so that edges meet them at one line.
-    for k, column in enumerate(columns):
-        for name in column:
-            if isinstance(name, str):
-                boxes[name] = boxes[name]._replace(left=starts[k], width=widths[k])
-    edges = _edges(network, plan, chains, boxes, y, columns, starts, widths, labels)
+    edges = _edges(network, plan, chains, boxes, y, starts, widths, labels)
     return _Layout(
         width=starts[-1] + widths[-1] + _MARGIN,
         height=bottom + _MARGIN,
@@ -778,7 +780,6 @@ def _edges(
     chains: Mapping[int, Sequence[Slot]],
     boxes: Mapping[str, _Box],
     y: Mapping[Slot, float],
-    columns: Sequence[Sequence[Slot]],
     starts: Sequence[float],
     widths: Sequence[float],
     labels: Mapping[int, list[str]],
@@ -799,7 +800,7 @@ def _edges(
                 k = cast(tuple[int, int], slot)[1]
                 points += [(starts[k], y[slot]), (starts[k] + widths[k], y[slot])]
             points.append((boxes[last].left, ports[q.index, last]))
-            curves = np.array([_level(a, b) for a, b in zip(points, points[1:], strict=False)])
+            curves = np.array([_level(a, b) for a, b in pairwise(points)])
             if first != q.source.name:
                 curves = curves[::-1, ::-1]
         edges.append(_Edge(q, curves, _returns(plan, q), plan.plastic[q.index], labels[q.index]))
@@ -827,7 +828,7 @@ def _label_places(edges: Sequence[_Edge], boxes: Sequence[_Box]) -> list[_Box]:
     for k, edge in enumerate(edges):
         width = max(_width(line, _LABEL) for line in edge.label) + 0.1
         height = _LINE * len(edge.label) + 0.05
-        shares = np.array([0.5, 0.42, 0.58, 0.34, 0.66, 0.26, 0.74])
+        shares = np.array([0.5, 0.44, 0.56, 0.38, 0.62, 0.32, 0.68, 0.26, 0.74])
         shift = _STRAND / 2 if edge.returns else 0.0
         best, least = None, math.inf
         others = np.concatenate([d for j, d in enumerate(dense) if j != k] or [np.zeros((0, 2))])
@@ -888,9 +889,8 @@ def figure(network: Network, *, plasticity: bool = True, title: str | None = Non
     >>> net = Network(tau=0.1)
     >>> _ = net.sensor("gyro", 3, step=0.05), net.output("turn", 2, error_step=0.05)
     >>> _ = net.connect("gyro", "turn")
-    >>> drawn = figure(net)
-    >>> [text.get_text() for text in drawn.axes[0].texts][:3]
-    ['gyro', 'sensor of 3', 'step 0.05, τ 0.1 s']
+    >>> [text.get_text() for text in figure(net).axes[0].texts][:4]
+    ['3 × 2', 'gyro', 'sensor of 3', 'step 0.05, τ 0.1 s']
     """
     from eventnet import plot
 

@@ -7,7 +7,6 @@ error of the decoded outputs divides by ten when the tick does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import ticks
@@ -21,17 +20,9 @@ NETWORKS = 40
 
 
 def description(seed: int) -> ticks.Description:
-    """One of the oracle's random networks, without what the engines do not have yet."""
-    net = ticks.random_network(np.random.default_rng(seed), until=UNTIL, tau=TAU)
-    return replace(
-        net,
-        populations=tuple(
-            replace(p, activation="relu")
-            if isinstance(p, ticks.Layer) and p.activation == "leaky"
-            else p
-            for p in net.populations
-        ),
-    )
+    """One of the oracle's random networks: half of them have a time constant for each coder."""
+    spread = 2.0 if seed % 2 else 1.0
+    return ticks.random_network(np.random.default_rng(seed), until=UNTIL, tau=TAU, spread=spread)
 
 
 def build(net: ticks.Description, engine: str = "compiled") -> en.Simulation:
@@ -39,7 +30,7 @@ def build(net: ticks.Description, engine: str = "compiled") -> en.Simulation:
     network = en.Network(tau=TAU)
     for p in net.populations:
         if isinstance(p, ticks.Sensor):
-            network.sensor(p.name, p.n, step=p.step, threshold=p.theta)
+            network.sensor(p.name, p.n, step=p.step, tau=p.tau, threshold=p.theta)
         elif isinstance(p, ticks.Layer):
             network.layer(
                 p.name,
@@ -47,11 +38,21 @@ def build(net: ticks.Description, engine: str = "compiled") -> en.Simulation:
                 step=p.step,
                 bias=p.bias,
                 activation=p.activation,
+                leak=p.leak,
                 error_step=p.error_step,
+                tau=p.tau,
+                error_tau=p.error_tau,
                 threshold=p.theta,
             )
         else:
-            network.output(p.name, p.n, bias=p.bias, error_step=p.error_step, threshold=p.theta)
+            network.output(
+                p.name,
+                p.n,
+                bias=p.bias,
+                error_step=p.error_step,
+                error_tau=p.error_tau,
+                threshold=p.theta,
+            )
     for q in net.projections:
         network.connect(q.source, q.target, weights=q.weights, plastic=q.plastic)
     sim = en.Simulation(network, plasticity=en.STDP(lr=LR), engine=engine)
