@@ -62,7 +62,8 @@ class Estimate:
         Of the weights in the compiled engine, 8 a synapse.
     state_bytes : int
         Of all its other arrays: traces, residuals, scheduled times, late bookings of plasticity (8
-        a plastic synapse) and the buffer of spikes. Blocks of recordings that are fed come on top.
+        a plastic synapse) and the buffer of spikes. Blocks of recordings that are fed, and spikes
+        under way beyond those of two instants a delayed projection, come on top.
     forward : int
         Multiply-adds of a dense network of this shape in one forward pass: one a synapse.
     training : int
@@ -183,7 +184,7 @@ def _shrunk(network: Network, sizes: Sequence[int]) -> Network:
         arrays = {f.name: getattr(item, f.name) for f in dataclasses.fields(item)}
         return {
             # Whether anything in an array is not 0 can decide what the engine allocates.
-            name: np.full(n, np.abs(value).max())
+            name: np.full(n, value.any(), dtype=value.dtype)
             for name, value in arrays.items()
             if isinstance(value, np.ndarray)
         }
@@ -238,8 +239,8 @@ def _engine_bytes(network: Network, plasticity: bool) -> int:
     more = [p.size - 1 for p in network.populations]
     slope = [measure(k) - base for k in range(len(more))]
     total = base + sum(a * n for a, n in zip(slope, more, strict=True))
-    for q in network.projections:
-        a, b = q.source.index, q.target.index
+    # Two populations may project to each other; both projections are measured together.
+    for a, b in {tuple(sorted((q.source.index, q.target.index))) for q in network.projections}:
         pairs = more[a] * more[b] if a != b else more[a] * (more[a] - 1) // 2
         if pairs:
             total += (measure(a, b) - base - slope[a] - slope[b]) * pairs
@@ -264,9 +265,9 @@ def array_bytes(engine: Any) -> int:
 
 
 def _bytes(count: int) -> str:
-    power = min(int(math.log10(max(count, 1))) // 3, 4)
-    number = count / 1000**power
-    return f"{number:.3g} {('bytes', 'kB', 'MB', 'GB', 'TB')[power]}"
+    rounded = float(f"{count:.3g}")
+    power = min(int(math.log10(max(rounded, 1.0))) // 3, 4)
+    return f"{rounded / 1000**power:g} {('bytes', 'kB', 'MB', 'GB', 'TB')[power]}"
 
 
 # -- as text -------------------------------------------------------------------------------------------
@@ -395,8 +396,8 @@ def plain(network: Network) -> nx.DiGraph:
     >>> net = Network(tau=0.1)
     >>> _ = net.sensor("gyro", 3, step=0.05), net.output("turn", 2, error_step=0.05)
     >>> _ = net.connect("gyro", "turn")
-    >>> plain(net).edges["gyro", "turn"]
-    {'index': 0, 'plastic': True, 'n_in': 3, 'n_out': 2}
+    >>> plain(net).edges["gyro", "turn"]["n_out"], plain(net).nodes["gyro"]["step"]
+    (2, 0.05)
     """
     import networkx as nx
 
@@ -495,8 +496,8 @@ _NAME, _SMALL, _LABEL = 11.0, 8.5, 8.5  # points
 _LINE = 0.165  # inches from line to line of small text
 _PAD = 0.11  # inches around the text of a box
 _BOX_GAP, _PASS_GAP = 0.3, 0.16  # inches between two boxes, between anything and a passing edge
-_PASS = 0.24  # inches of height for an edge that passes through a column
-_PORT = 0.24  # inches between edges that meet the same side of a box
+_PORT = 0.24  # inches between edges that meet the same side of a box, or pass a column, at least
+_LOOP = 0.4  # inches of height of a projection onto its own population
 _STRAND = 0.085  # inches between a projection and the errors that come back along it
 _GAP = 1.0  # inches between two columns at least
 _MARGIN = 0.2
@@ -563,7 +564,7 @@ def _columns(network: Network) -> tuple[list[list[Slot]], dict[int, list[Slot]]]
 
     forward = nx.DiGraph()
     forward.add_nodes_from(p.name for p in network.populations)
-    for q in network.projections:
+    for q in sorted(network.projections, key=lambda q: q.delay):  # without delay there is no cycle
         if not nx.has_path(forward, q.target.name, q.source.name):
             forward.add_edge(q.source.name, q.target.name)
     place: dict[str, int] = {}
@@ -657,9 +658,16 @@ def _apart(wishes: Sequence[float], distances: Sequence[float]) -> list[float]:
 
 
 def _middles(
-    columns: list[list[Slot]], chains: dict[int, list[Slot]], heights: Mapping[Slot, float]
+    columns: list[list[Slot]],
+    chains: dict[int, list[Slot]],
+    heights: Mapping[Slot, float],
+    above: Mapping[str, float],
 ) -> dict[Slot, float]:
-    """Place every slot vertically: near the mean of its neighbours, far enough from the next."""
+    """Place every slot vertically: near the mean of its neighbours, far enough from the next.
+
+    `above` is the part of a population's height that does not belong to its box.
+    """
+    below = {s: above[s] / 2 if isinstance(s, str) else 0.0 for s in heights}
     left, right = _neighbours(chains.values())
     distances = [
         [
@@ -684,7 +692,7 @@ def _middles(
                 ):  # the same wish all along, so that the edge runs straight
                     chain = chains[slot[0]]
                     near = chain + 8 * chain[1:-1]
-                wishes.append(sum(y[s] for s in near) / len(near))
+                wishes.append(sum(y[s] + below[s] for s in near) / len(near) - below[slot])
             y |= dict(zip(column, _apart(wishes, between), strict=True))
     return y
 
@@ -698,25 +706,33 @@ def _layout(network: Network, plan: Plan) -> _Layout:
         for p in network.populations
         if plan.has_error[p.index]
     }
-    looped = {q.source.name for q in network.projections if q.source is q.target}
-    left, right = _neighbours(chains.values())
+    _, right = _neighbours(chains.values())
 
     def extent(name: str) -> tuple[float, float]:
         small = [*texts[name], *([errors[name]] if name in errors else [])]
         wide = max(_width(name, _NAME, bold=True), *(_width(s, _SMALL) for s in small))
-        ports = max(len(left.get(name, [])), len(right.get(name, [])))
-        tall = 0.2 + _LINE * len(small)
-        return wide + 2 * _PAD, max(tall, _PORT * ports) + 2 * _PAD
+        sides = [sum(room[i] for i, c in chains.items() if c[end] == name) for end in (0, -1)]
+        return wide + 2 * _PAD, max(0.2 + _LINE * len(small), *sides) + 2 * _PAD
 
+    labels = {
+        q.index: ["{:,} × {:,}".format(*q.shape), *_further(dataclasses.replace(q, weights=None))]
+        for q in network.projections
+    }
+    room = {i: max(_PORT, _LINE * len(label) + 0.12) for i, label in labels.items()}
     extents = {p.name: extent(p.name) for p in network.populations}
-    heights: dict[Slot, float] = {s: _PASS for column in columns for s in column}
-    heights |= {name: h + (1.0 if name in looped else 0.0) for name, (_, h) in extents.items()}
-    y = _middles(columns, chains, heights)
+    above = dict.fromkeys(extents, 0.0) | {  # a projection onto its own population, with its label
+        q.source.name: _LOOP + room[q.index] for q in network.projections if q.source is q.target
+    }
+    heights: dict[Slot, float] = {
+        s: room[s[0]] if isinstance(s, tuple) else extents[s][1] + above[s]
+        for column in columns
+        for s in column
+    }
+    y = _middles(columns, chains, heights, above)
     top = min(y[s] - heights[s] / 2 for s in y)
     y = {s: v - top + _MARGIN for s, v in y.items()}
     bottom = max(y[s] + heights[s] / 2 for s in y)
 
-    labels = {q.index: ["{:,} × {:,}".format(*q.shape), *_further(q)] for q in network.projections}
     x = _MARGIN
     starts, widths = [], []
     for k, column in enumerate(columns):
@@ -730,15 +746,16 @@ def _layout(network: Network, plan: Plan) -> _Layout:
             steep = max((abs(y[a] - y[b]) for _, a, b in across), default=0.0)
             wordy = max((_width(s, _LABEL) for i, _, _ in across for s in labels[i]), default=0.0)
             # Where edges cross, labels need room to give way.
-            room = 1.15 if _crossings(columns[k : k + 2], right) else 0.75
-            x += wide + max(_GAP, wordy + room, 0.6 * steep)
+            spare = 1.15 if _crossings(columns[k : k + 2], right) else 0.75
+            x += wide + max(_GAP, wordy + spare, 0.6 * steep)
     boxes = {
-        name: _Box(starts[k], y[name], widths[k], extents[name][1])
+        name: _Box(starts[k], y[name] + above[name] / 2, widths[k], extents[name][1])
         for k, column in enumerate(columns)
         for name in column
         if isinstance(name, str)
     }
-    edges = _edges(network, plan, chains, boxes, y, starts, widths, labels)
+    ports = _ports(chains, boxes, y, room)
+    edges = _edges(network, plan, chains, boxes, ports, y, starts, widths, labels)
     return _Layout(
         width=starts[-1] + widths[-1] + _MARGIN,
         height=bottom + _MARGIN,
@@ -758,7 +775,10 @@ def _lines(p: Population) -> list[str]:
 
 
 def _ports(
-    chains: Mapping[int, Sequence[Slot]], boxes: Mapping[str, _Box], y: Mapping[Slot, float]
+    chains: Mapping[int, Sequence[Slot]],
+    boxes: Mapping[str, _Box],
+    y: Mapping[Slot, float],
+    room: Mapping[int, float],
 ) -> dict[tuple[int, str], float]:
     """Return where each edge meets each of its boxes: one below the other, by where they come from."""
     ends: dict[tuple[str, bool], list[tuple[float, int]]] = {}
@@ -768,9 +788,10 @@ def _ports(
         ends.setdefault((last, False), []).append((y[chain[-2]], index))
     places = {}
     for (name, _), edges in ends.items():
-        middle, count = boxes[name].middle, len(edges)
-        for k, (_, index) in enumerate(sorted(edges)):
-            places[index, name] = middle + (k - (count - 1) / 2) * _PORT
+        at = boxes[name].middle - sum(room[index] for _, index in edges) / 2
+        for _, index in sorted(edges):
+            places[index, name] = at + room[index] / 2
+            at += room[index]
     return places
 
 
@@ -779,19 +800,20 @@ def _edges(
     plan: Plan,
     chains: Mapping[int, Sequence[Slot]],
     boxes: Mapping[str, _Box],
+    ports: Mapping[tuple[int, str], float],
     y: Mapping[Slot, float],
     starts: Sequence[float],
     widths: Sequence[float],
     labels: Mapping[int, list[str]],
 ) -> list[_Edge]:
-    ports = _ports(chains, boxes, y)
     edges = []
     for q in network.projections:
         if q.source is q.target:
             box = boxes[q.source.name]
             roof = box.middle - box.height / 2
             a, b = box.left + 0.75 * box.width, box.left + 0.25 * box.width
-            curves = np.array([[(a, roof), (a, roof - 0.6), (b, roof - 0.6), (b, roof)]])
+            peak = roof - _LOOP / 0.75  # a Bezier curve goes three quarters of the way there
+            curves = np.array([[(a, roof), (a, peak), (b, peak), (b, roof)]])
         else:
             chain = chains[q.index]
             first, last = cast(str, chain[0]), cast(str, chain[-1])
@@ -828,6 +850,10 @@ def _label_places(edges: Sequence[_Edge], boxes: Sequence[_Box]) -> list[_Box]:
     for k, edge in enumerate(edges):
         width = max(_width(line, _LABEL) for line in edge.label) + 0.1
         height = _LINE * len(edge.label) + 0.05
+        if edge.projection.source is edge.projection.target:
+            middle, top = edge.curves[0, :, 0].mean(), edge.curves[0, 0, 1] - _LOOP
+            labels.append(_Box(middle - width / 2, top - height / 2 - 0.02, width, height))
+            continue
         shares = np.array([0.5, 0.44, 0.56, 0.38, 0.62, 0.32, 0.68, 0.26, 0.74])
         shift = _STRAND / 2 if edge.returns else 0.0
         best, least = None, math.inf

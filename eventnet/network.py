@@ -99,6 +99,8 @@ class Projection:
         Initial weights; None: drawn from N(0, 2/(n_in + n_out)) by the simulation's generator.
     plastic : bool
         Whether learning changes the weights.
+    delay, error_delay : float
+        Seconds from a spike to its arrival, and from an error spike back to its own.
     """
 
     source: Population
@@ -106,6 +108,8 @@ class Projection:
     index: int
     weights: NDArray[np.float64] | None = field(repr=False)
     plastic: bool = True
+    delay: float = 0.0
+    error_delay: float = 0.0
 
     @property
     def name(self) -> str:
@@ -282,6 +286,8 @@ class Network:
         *,
         weights: ArrayLike | None = None,
         plastic: bool = True,
+        delay: float = 0.0,
+        error_delay: float = 0.0,
     ) -> Projection:
         """Project every neuron of `source` to every neuron of `target`.
 
@@ -292,6 +298,10 @@ class Network:
             Default: drawn from N(0, 2/(n_in + n_out)) by the simulation's generator.
         plastic : bool
             False keeps the weights fixed.
+        delay, error_delay : float
+            Seconds that a spike travels, and an error spike back. The weight is read on arrival. A
+            cycle of projections must have a delay somewhere, and one through which errors come
+            back an error delay.
 
         Raises
         ------
@@ -308,6 +318,9 @@ class Network:
             raise ConfigError(f"{name}: an output sends no spikes; use a layer with identity")
         if self.graph.has_edge(pre.name, post.name):
             raise ConfigError(f"{name}: already connected; give it all its weights at once")
+        for what, value in (("delay", delay), ("error_delay", error_delay)):
+            if not (math.isfinite(value) and value >= 0):
+                raise ConfigError(f"{what}={value} s on {name}: must be >= 0 and finite")
         array: NDArray[np.float64] | None = None
         if weights is not None:
             array = np.array(weights, dtype=np.float64)
@@ -317,9 +330,17 @@ class Network:
                 )
             if not np.isfinite(array).all():
                 raise ConfigError(f"weights on {name}: all must be finite")
-        projection = Projection(pre, post, len(self.projections), array, bool(plastic))
+        projection = Projection(
+            pre,
+            post,
+            len(self.projections),
+            array,
+            bool(plastic),
+            float(delay),
+            float(error_delay),
+        )
         self.graph.add_edge(pre.name, post.name, projection=projection)
-        cycle = self._cycle(pre.name, post.name)
+        cycle = self._cycle(pre.name, post.name) if delay == 0 else []
         if cycle:
             self.graph.remove_edge(pre.name, post.name)
             raise ConfigError(f"{name}: closes the zero-delay cycle {' -> '.join(cycle)}")
@@ -347,9 +368,13 @@ class Network:
     def _cycle(self, source: str, target: str) -> list[str]:
         import networkx as nx
 
-        if not nx.has_path(self.graph, target, source):
+        at_once = nx.DiGraph(
+            (q.source.name, q.target.name) for q in self.projections if q.delay == 0
+        )
+        at_once.add_edge(source, target)
+        if not nx.has_path(at_once, target, source):
             return []
-        return [*nx.shortest_path(self.graph, target, source), target]
+        return [*nx.shortest_path(at_once, target, source), target]
 
     def _add(
         self,
@@ -445,6 +470,8 @@ class Network:
                     "source": q.source.name,
                     "target": q.target.name,
                     "plastic": q.plastic,
+                    "delay": q.delay,
+                    "error_delay": q.error_delay,
                     "weights": "given" if q.weights is not None else "N(0, 2/(n_in + n_out))",
                 }
                 for q in self.projections

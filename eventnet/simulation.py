@@ -296,6 +296,12 @@ class Simulation:
 
         if not (math.isfinite(until) and until >= self.now):
             raise ConfigError(f"until={until} s: must be finite and at least {self.now} s")
+        for q in self.plan.projections:
+            for what, delay in (("delay", q.delay), ("error_delay", q.error_delay)):
+                if delay > 0 and until + delay == until:
+                    raise ConfigError(
+                        f"{what}={delay} s on {q.name}: is lost in the rounding of t={until} s"
+                    )
         names = self._names
         folder = None if record is None else Path(record)
         if folder is None:

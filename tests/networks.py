@@ -39,6 +39,7 @@ def cases(draw: Any) -> Case:
         for k in range(draw(st.integers(1, 3)))
     ]
     layers: list[Any] = []
+    delay = st.sampled_from([0.0, 0.0, 0.01, 0.017] if draw(st.booleans()) else [0.0])
     for depth in range(draw(st.integers(1, 4))):
         size = draw(st.integers(2, 7))
         layer = network.layer(
@@ -55,12 +56,26 @@ def cases(draw: Any) -> Case:
         sources = sensors if depth == 0 else [layers[-1]]
         skips = [p for p in [*sensors, *layers] if p not in sources and draw(st.booleans())]
         for source in [*sources, *skips[:1]]:
-            network.connect(source, layer, plastic=draw(st.sampled_from([True, True, False])))
+            network.connect(
+                source,
+                layer,
+                plastic=draw(st.sampled_from([True, True, False])),
+                delay=draw(delay),
+                error_delay=draw(delay),
+            )
         layers.append(layer)
+    if draw(st.sampled_from([True, False, False])):  # a recurrent projection
+        network.connect(
+            layers[-1],
+            layers[0],
+            delay=0.03,
+            error_delay=0.02,
+            weights=rng.normal(0, 0.3, (layers[-1].size, layers[0].size)),
+        )
     output = network.output(
         "output", 2, error_step=0.05, bias=rng.normal(0, 0.3, 2), error_tau=draw(tau)
     )
-    network.connect(layers[-1], output)
+    network.connect(layers[-1], output, delay=draw(delay), error_delay=draw(delay))
     if len(layers) > 1 and draw(st.booleans()):
         network.connect(layers[0], output)
     recordings = {}

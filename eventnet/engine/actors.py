@@ -329,6 +329,30 @@ def fields(neuron: Any) -> dict[str, Any]:
 # --------------------------------------------------------------------------------------------------
 
 
+class Flights:
+    """Spikes under way on a projection with a delay, in order of arrival."""
+
+    def __init__(self, delay: float) -> None:
+        self.delay = delay
+        self.under_way: list[tuple[float, int, float]] = []
+
+    def next_time(self) -> float:
+        """Return when the next one arrives."""
+        return self.under_way[0][0] if self.under_way else math.inf
+
+    def arriving(self, t: float, spikes: Spikes) -> Spikes:
+        """Return what arrives at `t`: without a delay, the spikes of this instant."""
+        if self.delay == 0:
+            return spikes
+        return [(i, count) for time, i, count in self.under_way if time == t]
+
+    def depart(self, t: float, spikes: Spikes) -> None:
+        """Drop what has arrived and send this instant's spikes on their way."""
+        if self.delay > 0:
+            self.under_way = [flight for flight in self.under_way if flight[0] > t]
+            self.under_way += [(t + self.delay, i, count) for i, count in spikes]
+
+
 class Synapses:
     """One projection: its weights, its plasticity traces and their clocks.
 
@@ -342,6 +366,8 @@ class Synapses:
         self, projection: Projection, weights: Floats, rule: STDP | None, plastic: bool, t0: float
     ) -> None:
         self.source, self.target = projection.source, projection.target
+        self.flights = Flights(projection.delay)
+        self.error_flights = Flights(projection.error_delay)
         self.rows: list[list[float]] = weights.tolist()
         self.rule = rule if plastic else None
         self.clock = t0
@@ -549,6 +575,7 @@ class ActorsEngine:
             coder.clear()
         for synapses in self._synapses:
             synapses.clear()
+            synapses.error_flights.under_way.clear()
         for key, _ in self._queue.items():
             if key[1] == "error":
                 self._queue.cancel(key)
@@ -575,6 +602,8 @@ class ActorsEngine:
             return self.plan.t0
         times = [self._queue.next_time()]
         times += [self._sample_time(p) for p in self._sources]
+        for synapses in self._synapses:
+            times += [synapses.flights.next_time(), synapses.error_flights.next_time()]
         times += [time for time, _ in self._written.values()]
         return min(times)
 
@@ -597,9 +626,9 @@ class ActorsEngine:
                 spikes[p] = self._run_sensor(t, p, samples.get(p), own.get((p, "cross"), set()))
             for p in plan.order:
                 where = p
-                sources = [q for q in plan.incoming[p] if spikes.get(self._source(q))]
-                if sources or first_instant:
-                    arrived[p] = self._sum_forward(p, sources, spikes)
+                came = {q: self._presynaptic(t, q, spikes) for q in plan.incoming[p]}
+                if any(came.values()) or first_instant:
+                    arrived[p] = self._sum_forward(p, came)
                 mine = own.get((p, "cross"), set()) | own.get((p, "turn"), set())
                 if p in self._layers:
                     before = [neuron.active for neuron in self._layers[p]]
@@ -613,24 +642,27 @@ class ActorsEngine:
                     where = p
                     mine = own.get((p, "error"), set())
                     errors[p] = self._run_loss(t, p, arrived.get(p), samples.get(p), mine)
-                for p in (k for k in reversed(plan.order) if k in self._errors):
+                for p in plan.error_order:
                     where = p
-                    returning = [q for q in plan.returning[p] if errors.get(self._target(q))]
+                    back = {q: self._returned(t, q, errors) for q in plan.returning[p]}
                     mine = own.get((p, "error"), set())
-                    if returning or p in turned or mine:
-                        errors[p] = self._run_backward(t, p, returning, errors, mine)
+                    if any(back.values()) or p in turned or mine:
+                        errors[p] = self._run_backward(t, p, back, mine)
                 for q, synapses in enumerate(self._synapses):
-                    came = spikes.get(self._source(q), []), errors.get(self._target(q), [])
-                    if synapses.rule is not None and any(came):
-                        guarded = synapses.learn(t, *came)
-                        self._count(q, eq.ROW_EVENTS, came[0])
-                        self._count(q, eq.COLUMN_EVENTS, came[1])
+                    pre = self._presynaptic(t, q, spikes)
+                    post = errors.get(self._target(q), [])
+                    if synapses.rule is not None and (pre or post):
+                        guarded = synapses.learn(t, pre, post)
+                        self._count(q, eq.ROW_EVENTS, pre)
+                        self._count(q, eq.COLUMN_EVENTS, post)
                         self.counters.projection[q, eq.PASSES] += 1
                         self.counters.projection[q, eq.GUARDED] += guarded
         except OutOfRangeError:
             raise Diverged(t, plan.populations[where].name) from None
         for q, synapses in enumerate(self._synapses):
             self.counters.projection[q, eq.BOOKED_ROWS] = synapses.bookings
+            synapses.flights.depart(t, spikes.get(self._source(q), []))
+            synapses.error_flights.depart(t, errors.get(self._target(q), []))
         self._count_dense(samples)
         self._report(t, spikes, errors)
 
@@ -702,16 +734,16 @@ class ActorsEngine:
                 spikes.append((j, count))
         return spikes
 
-    def _run_backward(
-        self, t: float, p: int, returning: list[int], errors: dict[int, Spikes], due: set[int]
-    ) -> Spikes:
+    def _run_backward(self, t: float, p: int, back: dict[int, Spikes], due: set[int]) -> Spikes:
         """Error spikes touch every neuron; a turn or a crossing touches its own neuron's error."""
         spikes: Spikes = []
         size = self.plan.populations[p].size
         arrived = [[0.0] * size for _ in self.plan.error_groups[p]]
-        for q in returning:
-            self._synapses[q].backward(errors[self._target(q)], arrived[self.plan.error_group[q]])
-            self._count(q, eq.BACKWARD_EVENTS, errors[self._target(q)])
+        returning = any(back.values())
+        for q, errors in back.items():
+            if errors:
+                self._synapses[q].backward(errors, arrived[self.plan.error_group[q]])
+                self._count(q, eq.BACKWARD_EVENTS, errors)
         for j, neuron in enumerate(self._errors[p]):
             active = self._layers[p][j].active
             if not returning and neuron.gate == active and j not in due:
@@ -725,15 +757,22 @@ class ActorsEngine:
             self._error_clock[p] = t
         return spikes
 
-    def _sum_forward(
-        self, p: int, sources: list[int], spikes: dict[int, Spikes]
-    ) -> list[list[float]]:
+    def _sum_forward(self, p: int, came: dict[int, Spikes]) -> list[list[float]]:
         """Return what arrives at every neuron, a list for each time constant."""
         arrived = [[0.0] * self.plan.populations[p].size for _ in self.plan.groups[p]]
-        for q in sources:
-            self._synapses[q].forward(spikes[self._source(q)], arrived[self.plan.group[q]])
-            self._count(q, eq.FORWARD_EVENTS, spikes[self._source(q)])
+        for q, spikes in came.items():
+            if spikes:
+                self._synapses[q].forward(spikes, arrived[self.plan.group[q]])
+                self._count(q, eq.FORWARD_EVENTS, spikes)
         return arrived
+
+    def _presynaptic(self, t: float, q: int, spikes: dict[int, Spikes]) -> Spikes:
+        """Return the spikes that arrive on a projection now."""
+        return self._synapses[q].flights.arriving(t, spikes.get(self._source(q), []))
+
+    def _returned(self, t: float, q: int, errors: dict[int, Spikes]) -> Spikes:
+        """Return the error spikes that come back on a projection now."""
+        return self._synapses[q].error_flights.arriving(t, errors.get(self._target(q), []))
 
     def _source(self, q: int) -> int:
         return self.plan.projections[q].source.index
@@ -837,6 +876,10 @@ class ActorsEngine:
             ],
             "synapses": [
                 {name: copy.deepcopy(getattr(s, name)) for name in SYNAPSE_STATE}
+                | {
+                    "under_way": list(s.flights.under_way),
+                    "errors_under_way": list(s.error_flights.under_way),
+                }
                 for s in self._synapses
             ],
             "queue": self._queue.items(),
@@ -858,6 +901,9 @@ class ActorsEngine:
                         vars(neuron.coder).update(found.pop("coder"))
                     vars(neuron).update(found)
         for synapses, found in zip(self._synapses, saved["synapses"], strict=True):
+            found = dict(found)
+            synapses.flights.under_way = list(found.pop("under_way"))
+            synapses.error_flights.under_way = list(found.pop("errors_under_way"))
             vars(synapses).update(copy.deepcopy(found))
         self._queue = EventQueue()
         for key, time in saved["queue"]:

@@ -45,6 +45,8 @@ class CompiledEngine:
             np.concatenate([w.ravel() for w in plan.weights]) if plan.weights else np.zeros(0)
         )
         self._state = _fresh_state(plan, self._net)
+        self._flights = _no_flights(self._net.delay, self._net.source, self._net)
+        self._error_flights = _no_flights(self._net.error_delay, self._net.target, self._net)
         n = len(plan.populations)
         self._feed = kernels.Feed(
             capacity=np.zeros(n, dtype=np.int64),
@@ -115,6 +117,8 @@ class CompiledEngine:
                 self._net,
                 self._state,
                 self._weights,
+                self._flights,
+                self._error_flights,
                 self._feed,
                 self._scratch,
                 self.counters,
@@ -122,6 +126,10 @@ class CompiledEngine:
             )
             if status == kernels.NEEDS_SAMPLES:
                 self._refill()
+                continue
+            if status == kernels.NEEDS_ROOM:
+                self._flights = _doubled(self._flights)
+                self._error_flights = _doubled(self._error_flights)
                 continue
             self._drain()
             if status == kernels.DIVERGED:
@@ -154,6 +162,7 @@ class CompiledEngine:
                 self._state.origin[q], q, self._net, self._state, self._weights, self.counters
             )
         _clear_errors(self._state)
+        self._error_flights.head[:] = self._error_flights.tail[:] = 0
         self._state.flags[1] = int(on)
 
     def weights(self, projection: int) -> Floats:
@@ -172,6 +181,8 @@ class CompiledEngine:
         return {
             "state": {k: v.copy() for k, v in self._state._asdict().items()},
             "weights": self._weights.copy(),
+            "flights": {k: v.copy() for k, v in self._flights._asdict().items()},
+            "error_flights": {k: v.copy() for k, v in self._error_flights._asdict().items()},
             "cursors": {p: self._cursor(p) for p in self._sources},
             "counters": {k: v.copy() for k, v in self.counters._asdict().items()},
         }
@@ -181,6 +192,10 @@ class CompiledEngine:
         for k, v in saved["state"].items():
             getattr(self._state, k)[...] = v
         self._weights[...] = saved["weights"]
+        self._flights = kernels.Flights(**{k: v.copy() for k, v in saved["flights"].items()})
+        self._error_flights = kernels.Flights(
+            **{k: v.copy() for k, v in saved["error_flights"].items()}
+        )
         for k, v in saved["counters"].items():
             getattr(self.counters, k)[...] = v
         for p, cursor in saved["cursors"].items():
@@ -270,6 +285,7 @@ def _net(plan: Plan) -> kernels.Net:
         error_tau=np.array([p.error_tau for p in pops]),
         error_step=np.array([np.nan if p.error_step is None else p.error_step for p in pops]),
         order=np.array(plan.order, dtype=np.int64),
+        error_order=np.array(plan.error_order, dtype=np.int64),
         in_first=in_first,
         in_list=in_list,
         trace_first=_offsets([len(g) * p.size for g, p in zip(plan.groups, pops, strict=True)]),
@@ -292,6 +308,8 @@ def _net(plan: Plan) -> kernels.Net:
                 for p in pops
             ]
         ),
+        delay=np.array([q.delay for q in projs]),
+        error_delay=np.array([q.error_delay for q in projs]),
         source=np.array([q.source.index for q in projs], dtype=np.int64),
         target=np.array([q.target.index for q in projs], dtype=np.int64),
         weight_first=_offsets([q.shape[0] * q.shape[1] for q in projs]),
@@ -359,6 +377,36 @@ def _fresh_state(plan: Plan, net: kernels.Net) -> kernels.State:
         now=np.array([-np.inf]),
         flags=np.array([0, int(plan.rule is not None), -1], dtype=np.int64),
     )
+
+
+def _no_flights(delays: Floats, sender: NDArray[np.int64], net: kernels.Net) -> kernels.Flights:
+    """Return room for the spikes of two instants of each delayed projection."""
+    sizes = np.diff(net.first)[sender] * 2 * (delays > 0) if len(delays) else np.zeros(0)
+    return _flights(_offsets([int(size) for size in sizes]))
+
+
+def _flights(first: NDArray[np.int64]) -> kernels.Flights:
+    n, room = len(first) - 1, int(first[-1])
+    return kernels.Flights(
+        first=first,
+        head=np.zeros(n, dtype=np.int64),
+        tail=np.zeros(n, dtype=np.int64),
+        landed=np.zeros(n, dtype=np.int64),
+        time=np.zeros(room),
+        neuron=np.zeros(room, dtype=np.int64),
+        quanta=np.zeros(room),
+    )
+
+
+def _doubled(old: kernels.Flights) -> kernels.Flights:
+    """Return the same spikes under way with twice the room."""
+    new = _flights(old.first * 2)
+    for q in range(len(old.head)):
+        a, b = old.first[q] + old.head[q], old.first[q] + old.tail[q]
+        new.tail[q] = b - a
+        for name in ("time", "neuron", "quanta"):
+            getattr(new, name)[new.first[q] : new.first[q] + b - a] = getattr(old, name)[a:b]
+    return new
 
 
 def _clear_errors(state: kernels.State) -> None:

@@ -50,7 +50,7 @@ Charges count from the last booking: the longer ago, the more digits `owed` lose
 """
 
 # Status codes that `advance` returns.
-DONE, BUFFER_FULL, NEEDS_SAMPLES, DIVERGED = 0, 1, 2, 3
+DONE, BUFFER_FULL, NEEDS_SAMPLES, DIVERGED, NEEDS_ROOM = 0, 1, 2, 3, 4
 
 # Columns of the counters of a projection.
 (
@@ -379,6 +379,7 @@ class Net(NamedTuple):
     error_tau: Array  # (P,) s
     error_step: Array  # (P,)
     order: Array  # layers and outputs, topological
+    error_order: Array  # layers that encode an error
     in_first: Array  # (P+1,) into in_list: projections that arrive, creation order
     in_list: Array
     trace_first: Array  # (P+1,) offset of the input traces: one block of neurons a group
@@ -393,6 +394,8 @@ class Net(NamedTuple):
     back_group_tau: Array
     back_group: Array
     error_matched: Array  # (P,) bool; of an output: what arrives decays with its error_tau
+    delay: Array  # (Q,) s
+    error_delay: Array  # (Q,) s
     source: Array  # (Q,)
     target: Array  # (Q,)
     weight_first: Array  # (Q+1,) offset of a projection's row-major weights
@@ -446,6 +449,22 @@ class State(NamedTuple):
     place: Array  # (N,) a neuron's place in the heap
     now: Array  # (1,) s, the last instant that was run
     flags: Array  # [started, learning, diverged population]
+
+
+class Flights(NamedTuple):
+    """Spikes under way on delayed projections, each projection's in order of arrival.
+
+    Those of projection q stand at ``first[q] + head[q]`` to ``first[q] + tail[q]``; the last capacity is
+    ``first[q+1] - first[q]``. Python makes more room when `advance` asks for it.
+    """
+
+    first: Array  # (Q+1,)
+    head: Array  # (Q,)
+    tail: Array  # (Q,)
+    landed: Array  # (Q,) how many arrive in this instant
+    time: Array  # s, of arrival
+    neuron: Array
+    quanta: Array
 
 
 class Feed(NamedTuple):
@@ -701,13 +720,13 @@ def add_rows(
     step: float,
     spike: Array,
     count: Array,
+    first: int,
     spikes: int,
     arrived: Array,
 ) -> None:
     """Add the rows of the neurons that fired to `arrived` (Eq. 7, 8), neurons ascending."""
     n = arrived.shape[0]
     base = net.weight_first[q]
-    first = net.first[net.source[q]]
     for k in range(spikes):
         i = spike[first + k]
         if net.plastic[q]:
@@ -728,13 +747,13 @@ def add_columns(
     step: float,
     spike: Array,
     count: Array,
+    first: int,
     spikes: int,
     arrived: Array,
 ) -> None:
     """Add the columns of the error spikes to `arrived` (Eq. 12), row by row, errors ascending."""
     n = net.first[net.target[q] + 1] - net.first[net.target[q]]
     base = net.weight_first[q]
-    first = net.first[net.target[q]]
     for i in range(arrived.shape[0]):
         if net.plastic[q]:
             catch_up(q, i, net, state, weights, counters)
@@ -775,32 +794,119 @@ def arrive_all(
 
 
 @kernel
+def presynaptic(
+    q: int, net: Net, scratch: Scratch, flights: Flights
+) -> tuple[Array, Array, int, int]:
+    """Return the spikes that arrive on projection `q` now: neurons, counts, their place, how many."""
+    if net.delay[q] > 0.0:
+        return flights.neuron, flights.quanta, flights.first[q] + flights.head[q], flights.landed[q]
+    src = net.source[q]
+    return scratch.spike, scratch.quanta, net.first[src], scratch.spikes[src]
+
+
+@kernel
+def returned(
+    q: int, net: Net, scratch: Scratch, error_flights: Flights
+) -> tuple[Array, Array, int, int]:
+    """Return the error spikes that come back on projection `q` now, in the same form."""
+    if net.error_delay[q] > 0.0:
+        first = error_flights.first[q] + error_flights.head[q]
+        return error_flights.neuron, error_flights.quanta, first, error_flights.landed[q]
+    dst = net.target[q]
+    return scratch.error_spike, scratch.error_count, net.first[dst], scratch.error_spikes[dst]
+
+
+@kernel
+def land(t: float, delays: Array, flights: Flights) -> None:
+    """Count what arrives at `t` on each delayed projection (writes landed)."""
+    for q in range(delays.shape[0]):
+        flights.landed[q] = 0
+        if delays[q] > 0.0:
+            k = flights.first[q] + flights.head[q]
+            end = flights.first[q] + flights.tail[q]
+            while k < end and flights.time[k] == t:
+                flights.landed[q] += 1
+                k += 1
+
+
+@kernel
+def depart(
+    t: float,
+    delays: Array,
+    sender: Array,
+    net: Net,
+    spike: Array,
+    count: Array,
+    spikes: Array,
+    flights: Flights,
+) -> None:
+    """Drop what has landed and send this instant's spikes on their way (writes flights)."""
+    for q in range(delays.shape[0]):
+        if delays[q] > 0.0:
+            flights.head[q] += flights.landed[q]
+            n = spikes[sender[q]]
+            base = flights.first[q]
+            if flights.tail[q] + n > flights.first[q + 1] - base:
+                held = flights.tail[q] - flights.head[q]
+                for k in range(held):
+                    flights.time[base + k] = flights.time[base + flights.head[q] + k]
+                    flights.neuron[base + k] = flights.neuron[base + flights.head[q] + k]
+                    flights.quanta[base + k] = flights.quanta[base + flights.head[q] + k]
+                flights.head[q] = 0
+                flights.tail[q] = held
+            for k in range(n):
+                place = base + flights.tail[q] + k
+                flights.time[place] = t + delays[q]
+                flights.neuron[place] = spike[net.first[sender[q]] + k]
+                flights.quanta[place] = count[net.first[sender[q]] + k]
+            flights.tail[q] += n
+
+
+@kernel
+def lacks_room(delays: Array, sender: Array, net: Net, flights: Flights) -> int:
+    """Return a projection on which the spikes of one instant might not find room, or -1."""
+    for q in range(delays.shape[0]):
+        if delays[q] > 0.0:
+            held = flights.tail[q] - flights.head[q]
+            size = net.first[sender[q] + 1] - net.first[sender[q]]
+            if held + size > flights.first[q + 1] - flights.first[q]:
+                return q
+    return -1
+
+
+@kernel
+def next_landing(delays: Array, flights: Flights) -> float:
+    """Return when the next spike under way arrives, inf if there is none."""
+    t = np.inf
+    for q in range(delays.shape[0]):
+        if delays[q] > 0.0 and flights.head[q] < flights.tail[q]:
+            t = min(t, flights.time[flights.first[q] + flights.head[q]])
+    return t
+
+
+@kernel
 def gather(
-    p: int, net: Net, state: State, weights: Array, scratch: Scratch, counters: Counters
+    p: int,
+    net: Net,
+    state: State,
+    weights: Array,
+    flights: Flights,
+    scratch: Scratch,
+    counters: Counters,
 ) -> None:
     """Sum what arrives at `p` in this instant, group by group (writes scratch.arrived)."""
     n = net.first[p + 1] - net.first[p]
     scratch.arrived[net.trace_first[p] : net.trace_first[p + 1]] = 0.0
     for k in range(net.in_first[p], net.in_first[p + 1]):
         q = net.in_list[k]
-        src = net.source[q]
-        spikes = scratch.spikes[src]
+        spike, count, first, spikes = presynaptic(q, net, scratch, flights)
         if spikes > 0:
             place = net.trace_first[p] + net.group[q] * n
-            add_rows(
-                q,
-                net,
-                state,
-                weights,
-                counters,
-                net.step[src],
-                scratch.spike,
-                scratch.quanta,
-                spikes,
-                scratch.arrived[place : place + n],
-            )
+            arrived = scratch.arrived[place : place + n]
+            step = net.step[net.source[q]]
+            add_rows(q, net, state, weights, counters, step, spike, count, first, spikes, arrived)
             counters.projection[q, FORWARD_EVENTS] += spikes
-            counters.projection[q, FORWARD_QUANTA] += total(scratch.quanta, net.first[src], spikes)
+            counters.projection[q, FORWARD_QUANTA] += total(count, first, spikes)
 
 
 @kernel
@@ -820,6 +926,7 @@ def forward_stage(
     net: Net,
     state: State,
     weights: Array,
+    flights: Flights,
     scratch: Scratch,
     counters: Counters,
     buffer: Buffer,
@@ -827,13 +934,13 @@ def forward_stage(
     """Deliver to layer or output `p`, or run its own events; return False if it diverged."""
     delivered = first_instant
     for k in range(net.in_first[p], net.in_first[p + 1]):
-        if scratch.spikes[net.source[net.in_list[k]]] > 0:
+        if presynaptic(net.in_list[k], net, scratch, flights)[3] > 0:
             delivered = True
     if not delivered and state.due[p] != t:
         return True
     if delivered:
         scratch.delivered[p] = True
-        gather(p, net, state, weights, scratch, counters)
+        gather(p, net, state, weights, flights, scratch, counters)
     if net.kind[p] == OUTPUT:
         fine = deliver_output(t, p, net, state, scratch)
     elif not net.matched[p]:
@@ -1192,33 +1299,27 @@ def loss_stage(
 
 @kernel
 def gather_errors(
-    p: int, net: Net, state: State, weights: Array, scratch: Scratch, counters: Counters
+    p: int,
+    net: Net,
+    state: State,
+    weights: Array,
+    error_flights: Flights,
+    scratch: Scratch,
+    counters: Counters,
 ) -> None:
     """Sum the error spikes that come back to layer `p`, group by group (writes scratch.returned)."""
     n = net.first[p + 1] - net.first[p]
     scratch.returned[net.back_trace_first[p] : net.back_trace_first[p + 1]] = 0.0
     for k in range(net.back_first[p], net.back_first[p + 1]):
         q = net.back_list[k]
-        dst = net.target[q]
-        spikes = scratch.error_spikes[dst]
+        spike, count, first, spikes = returned(q, net, scratch, error_flights)
         if spikes > 0:
             place = net.back_trace_first[p] + net.back_group[q] * n
-            add_columns(
-                q,
-                net,
-                state,
-                weights,
-                counters,
-                net.error_step[dst],
-                scratch.error_spike,
-                scratch.error_count,
-                spikes,
-                scratch.returned[place : place + n],
-            )
+            errors = scratch.returned[place : place + n]
+            step = net.error_step[net.target[q]]
+            add_columns(q, net, state, weights, counters, step, spike, count, first, spikes, errors)
             counters.projection[q, BACKWARD_EVENTS] += spikes
-            counters.projection[q, BACKWARD_QUANTA] += total(
-                scratch.error_count, net.first[dst], spikes
-            )
+            counters.projection[q, BACKWARD_QUANTA] += total(count, first, spikes)
 
 
 @kernel
@@ -1228,6 +1329,7 @@ def backward_stage(
     net: Net,
     state: State,
     weights: Array,
+    error_flights: Flights,
     scratch: Scratch,
     counters: Counters,
     buffer: Buffer,
@@ -1235,12 +1337,12 @@ def backward_stage(
     """Decode, gate and encode the error of layer `p` (Eq. 12); return False if it diverged."""
     delivered = False
     for k in range(net.back_first[p], net.back_first[p + 1]):
-        if scratch.error_spikes[net.target[net.back_list[k]]] > 0:
+        if returned(net.back_list[k], net, scratch, error_flights)[3] > 0:
             delivered = True
     if not (delivered or scratch.turned[p] or state.error_due[p] == t):
         return True
     if delivered:
-        gather_errors(p, net, state, weights, scratch, counters)
+        gather_errors(p, net, state, weights, error_flights, scratch, counters)
     a = net.first[p]
     n = net.first[p + 1] - a
     step = net.error_step[p]
@@ -1357,7 +1459,14 @@ def book_all(t: float, q: int, net: Net, state: State, weights: Array, counters:
 
 @kernel
 def plasticity_stage(
-    t: float, q: int, net: Net, state: State, weights: Array, scratch: Scratch, counters: Counters
+    t: float,
+    q: int,
+    net: Net,
+    state: State,
+    weights: Array,
+    flights: Flights,
+    scratch: Scratch,
+    counters: Counters,
 ) -> None:
     """Apply the STDP rule of Eq. 20 (corrected) to projection `q` (writes weights and traces).
 
@@ -1368,11 +1477,10 @@ def plasticity_stage(
     """
     src = net.source[q]
     dst = net.target[q]
-    n_x = scratch.spikes[src]
+    spike, count, first_x, n_x = presynaptic(q, net, scratch, flights)
     n_e = scratch.error_spikes[dst]
     if n_x == 0 and n_e == 0:
         return
-    first_x = net.first[src]
     first_e = net.first[dst]
     tau = net.tau[src]
     if t - state.origin[q] > BOOKING_PERIOD * tau:
@@ -1389,10 +1497,10 @@ def plasticity_stage(
     jumps = fade(state.jumps[q], factor)
     quanta = 0.0
     for k in range(n_x):
-        x = net.step[src] * scratch.quanta[first_x + k]
+        x = net.step[src] * count[first_x + k]
         jumps += x * x
-        power += x * (2.0 * (charge[scratch.spike[first_x + k]] * scale) + x)
-        quanta += abs(scratch.quanta[first_x + k])
+        power += x * (2.0 * (charge[spike[first_x + k]] * scale) + x)
+        quanta += abs(count[first_x + k])
     state.power[q] = power
     state.jumps[q] = jumps
     counters.projection[q, ROW_EVENTS] += n_x
@@ -1415,9 +1523,9 @@ def plasticity_stage(
     n_out = post.shape[0]
     base = net.weight_first[q]
     for k in range(n_x):
-        i = scratch.spike[first_x + k]
+        i = spike[first_x + k]
         catch_up(q, i, net, state, weights, counters)
-        x = net.step[src] * scratch.quanta[first_x + k]
+        x = net.step[src] * count[first_x + k]
         row = weights[base + i * n_out : base + (i + 1) * n_out]
         step = gain * x
         for j in range(n_out):
@@ -1491,6 +1599,8 @@ def instant(
     net: Net,
     state: State,
     weights: Array,
+    flights: Flights,
+    error_flights: Flights,
     feed: Feed,
     scratch: Scratch,
     counters: Counters,
@@ -1503,13 +1613,17 @@ def instant(
     scratch.turned[:] = False
     begin = buffer.used[0]
     learning = state.flags[1] != 0
+    land(t, net.delay, flights)
+    land(t, net.error_delay, error_flights)
     reading, teaching = collect_samples(t, net, state, feed, scratch)
     bad = sensors_stage(t, net, state, feed, scratch, buffer)
     if bad >= 0:
         return bad
     for k in range(net.order.shape[0]):
         p = net.order[k]
-        if not forward_stage(t, first_instant, p, net, state, weights, scratch, counters, buffer):
+        if not forward_stage(
+            t, first_instant, p, net, state, weights, flights, scratch, counters, buffer
+        ):
             return int(p)
     if learning:
         for k in range(net.order.shape[0]):
@@ -1517,14 +1631,26 @@ def instant(
             output = net.kind[p] == OUTPUT and net.has_error[p]
             if output and not loss_stage(t, p, net, state, feed, scratch, buffer):
                 return int(p)
-        for k in range(net.order.shape[0] - 1, -1, -1):
-            p = net.order[k]
-            layer = net.kind[p] == LAYER and net.has_error[p]
-            if layer and not backward_stage(t, p, net, state, weights, scratch, counters, buffer):
+        for k in range(net.error_order.shape[0]):
+            p = net.error_order[k]
+            if not backward_stage(
+                t, p, net, state, weights, error_flights, scratch, counters, buffer
+            ):
                 return int(p)
         for q in range(net.source.shape[0]):
             if net.plastic[q]:
-                plasticity_stage(t, q, net, state, weights, scratch, counters)
+                plasticity_stage(t, q, net, state, weights, flights, scratch, counters)
+    depart(t, net.delay, net.source, net, scratch.spike, scratch.quanta, scratch.spikes, flights)
+    depart(
+        t,
+        net.error_delay,
+        net.target,
+        net,
+        scratch.error_spike,
+        scratch.error_count,
+        scratch.error_spikes,
+        error_flights,
+    )
     if reading or teaching:
         count_dense(net, state, counters, reading, teaching and learning)
     counters.network[INSTANTS] += 1
@@ -1542,11 +1668,13 @@ def instant(
 
 
 @kernel
-def next_instant(net: Net, state: State, feed: Feed) -> float:
+def next_instant(
+    net: Net, state: State, flights: Flights, error_flights: Flights, feed: Feed
+) -> float:
     """Return the time of the next instant, inf if nothing is ahead."""
-    t = np.inf
+    t = min(next_landing(net.delay, flights), next_landing(net.error_delay, error_flights))
     if state.heap.shape[0] > 0:
-        t = state.cross[state.heap[0]]
+        t = min(t, state.cross[state.heap[0]])
     for p in range(net.kind.shape[0]):
         t = min(t, state.due[p], state.error_due[p], state.written_time[p])
         if feed.cursor[p] < feed.samples[p]:
@@ -1561,6 +1689,8 @@ def advance(
     net: Net,
     state: State,
     weights: Array,
+    flights: Flights,
+    error_flights: Flights,
     feed: Feed,
     scratch: Scratch,
     counters: Counters,
@@ -1569,8 +1699,9 @@ def advance(
     """Run all instants before `until` (up to and with it if `inclusive`): the main loop.
 
     Returns DONE; BUFFER_FULL when the recorder must take the spikes; NEEDS_SAMPLES when a feed has
-    run dry; DIVERGED with the population in ``state.flags[2]``. Each leaves the engine between two
-    instants, so that it is called again to go on.
+    run dry; NEEDS_ROOM when spikes under way may not find any; DIVERGED with the population in
+    ``state.flags[2]``. Each leaves the engine between two instants, so that it is called again to
+    go on.
     """
     room = buffer.time.shape[0] - 2 * net.first[-1]
     while True:
@@ -1578,14 +1709,35 @@ def advance(
             if feed.more[p] and feed.cursor[p] == feed.samples[p]:
                 return NEEDS_SAMPLES
         first_instant = state.flags[0] == 0
-        t = net.start[0] if first_instant else next_instant(net, state, feed)
+        t = (
+            net.start[0]
+            if first_instant
+            else next_instant(net, state, flights, error_flights, feed)
+        )
         if t > until or (t == until and not inclusive):
             return DONE
         if buffer.used[0] > room:
             return BUFFER_FULL
+        if (
+            lacks_room(net.delay, net.source, net, flights) >= 0
+            or lacks_room(net.error_delay, net.target, net, error_flights) >= 0
+        ):
+            return NEEDS_ROOM
         state.flags[0] = 1
         state.now[0] = t
-        bad = instant(t, first_instant, net, state, weights, feed, scratch, counters, buffer)
+        bad = instant(
+            t,
+            first_instant,
+            net,
+            state,
+            weights,
+            flights,
+            error_flights,
+            feed,
+            scratch,
+            counters,
+            buffer,
+        )
         if bad >= 0:
             state.flags[2] = bad
             return DIVERGED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,9 @@ class Plan:
     populations, projections
         In creation order.
     order : tuple of int
-        Layers and outputs in topological order, ties by creation.
+        Layers and outputs in topological order of the projections without delay, ties by creation.
+    error_order : tuple of int
+        Layers that encode an error, in the order in which errors reach them within an instant.
     incoming : tuple of tuple of int
         Per population, the projections that arrive, in creation order.
     returning : tuple of tuple of int
@@ -46,6 +49,7 @@ class Plan:
     populations: tuple[Population, ...]
     projections: tuple[Projection, ...]
     order: tuple[int, ...]
+    error_order: tuple[int, ...]
     incoming: tuple[tuple[int, ...], ...]
     returning: tuple[tuple[int, ...], ...]
     groups: tuple[tuple[float, ...], ...]
@@ -70,21 +74,18 @@ def make_plan(
         If there is nothing to run, or if a population that must send errors has no error_step, or
         if a plastic projection leads to no output.
     """
-    import networkx as nx
-
     populations = tuple(network.populations)
     projections = tuple(network.projections)
     if not populations:
         raise ConfigError("the network has no populations: add a sensor, a layer or an output")
-    order = tuple(
-        population.index
-        for name in nx.lexicographical_topological_sort(
-            network.graph, key=lambda n: network.graph.nodes[n]["population"].index
-        )
-        if (population := network.graph.nodes[name]["population"]).kind != "sensor"
+    order = _order(
+        populations,
+        [(q.source, q.target) for q in projections if q.delay == 0],
+        range(len(populations)),
     )
+    order = tuple(k for k in order if populations[k].kind != "sensor")
     incoming = tuple(tuple(q.index for q in projections if q.target is p) for p in populations)
-    has_error = _error_coders(populations, projections, order, incoming, rule)
+    has_error = _error_coders(populations, projections, rule)
     returning = tuple(
         tuple(q.index for q in projections if q.source is p and has_error[q.target.index])
         if has_error[p.index]
@@ -103,6 +104,7 @@ def make_plan(
         populations=populations,
         projections=projections,
         order=order,
+        error_order=_error_order(populations, projections, order, returning),
         incoming=incoming,
         returning=returning,
         groups=groups,
@@ -122,6 +124,48 @@ def make_plan(
     )
 
 
+def _order(
+    populations: tuple[Population, ...],
+    edges: list[tuple[Population, Population]],
+    rank: Sequence[int],
+) -> tuple[int, ...]:
+    """Sort populations so that every edge leads forward, ties by `rank`."""
+    import networkx as nx
+
+    graph = nx.DiGraph()
+    graph.add_nodes_from(range(len(populations)))
+    graph.add_edges_from((a.index, b.index) for a, b in edges)
+    try:
+        return tuple(nx.lexicographical_topological_sort(graph, key=lambda k: rank[k]))
+    except nx.NetworkXUnfeasible:
+        cycle = [populations[a].name for a, _ in nx.find_cycle(graph)]
+        raise ConfigError(
+            f"errors go round the cycle {' -> '.join([*cycle, cycle[0]])} in no time: give one of its "
+            "projections an error_delay"
+        ) from None
+
+
+def _error_order(
+    populations: tuple[Population, ...],
+    projections: tuple[Projection, ...],
+    order: tuple[int, ...],
+    returning: tuple[tuple[int, ...], ...],
+) -> tuple[int, ...]:
+    edges = [
+        (projections[q].target, projections[q].source)
+        for back in returning
+        for q in back
+        if projections[q].error_delay == 0
+    ]
+    place = {k: n for n, k in enumerate(order)}
+    rank = [-place.get(k, -1) for k in range(len(populations))]
+    return tuple(
+        k
+        for k in _order(populations, edges, rank)
+        if populations[k].kind == "layer" and returning[k]
+    )
+
+
 def _distinct(taus: list[float], own: float) -> tuple[float, ...]:
     """Return the distinct time constants in order of appearance, `own` where nothing arrives."""
     return tuple(dict.fromkeys(taus)) or (own,)
@@ -137,23 +181,17 @@ def _initial_weights(q: Projection, generator: np.random.Generator) -> NDArray[n
 def _error_coders(
     populations: tuple[Population, ...],
     projections: tuple[Projection, ...],
-    order: tuple[int, ...],
-    incoming: tuple[tuple[int, ...], ...],
     rule: STDP | None,
 ) -> tuple[bool, ...]:
     """Find who must encode an error: who learns, or lies between an output and one who learns."""
     if rule is None:
         return (False,) * len(populations)
     wants = [False] * len(populations)  # a plastic projection leads into it, directly or before
-    for k in order:
-        wants[k] = any(
-            projections[q].plastic or wants[projections[q].source.index] for q in incoming[k]
-        )
     reaches = [p.kind == "output" for p in populations]  # errors can come back to it
-    for k in reversed(order):
-        reaches[k] = reaches[k] or any(
-            q.source.index == k and reaches[q.target.index] for q in projections
-        )
+    for _ in populations:  # delays allow cycles: repeat until nothing can change any more
+        for q in projections:
+            wants[q.target.index] |= q.plastic or wants[q.source.index]
+            reaches[q.source.index] |= reaches[q.target.index] and q.source.kind == "layer"
     for q in projections:
         if q.plastic and not reaches[q.target.index]:
             raise ConfigError(
