@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import networkx as nx
 
 Kind = Literal["sensor", "layer", "output"]
+CONSTANT_SUFFIX = "_bias"
+"""A learned bias of NAME is the weight from the constant sensor NAME_bias."""
 Activation = Literal["relu", "leaky", "identity"]
 ACTIVATIONS: tuple[Activation, ...] = ("relu", "leaky", "identity")
 LOSSES = ("squared",)
@@ -66,6 +68,8 @@ class Population:
         Fixed part of ``z = bias + u``.
     loss : str or None
         Only of outputs.
+    constant : bool
+        A sensor that reads 1 from the start and is fed by nobody: it carries learned biases.
     """
 
     name: str
@@ -81,6 +85,7 @@ class Population:
     leak: float
     bias: NDArray[np.float64] = field(repr=False)
     loss: str | None = None
+    constant: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -194,6 +199,7 @@ class Network:
         activation: Activation = "relu",
         leak: float = 0.1,
         bias: ArrayLike = 0.0,
+        bias_step: float | None = None,
         error_step: float | None = None,
         tau: float | None = None,
         error_tau: float | None = None,
@@ -212,7 +218,10 @@ class Network:
         leak : float
             Slope of "leaky" where ``z <= 0``, in (0, 1).
         bias : float or array_like, shape (size,)
-            Fixed.
+            Fixed, unless `bias_step` is given: then where the learned bias starts.
+        bias_step : float, optional
+            Makes the bias learned: the weight from a built-in sensor that reads 1, with this step. Its
+            held reading costs ``1/(tau*bias_step)`` spikes a second.
         error_step : float, optional
             Error that one error spike stands for; required where the layer takes part in learning.
         tau, error_tau : float, optional
@@ -230,6 +239,7 @@ class Network:
             activation=activation,
             leak={"relu": 0.0, "identity": 1.0}.get(activation, leak),
             bias=bias,
+            bias_step=bias_step,
             error_step=error_step,
             tau=tau,
             error_tau=error_tau,
@@ -244,6 +254,7 @@ class Network:
         error_step: float | None = None,
         loss: str = "squared",
         bias: ArrayLike = 0.0,
+        bias_step: float | None = None,
         error_tau: float | None = None,
         threshold: float = 0.5,
     ) -> Population:
@@ -259,7 +270,10 @@ class Network:
         loss : {"squared"}
             ``|z - y|^2 / 2``.
         bias : float or array_like, shape (size,)
-            Fixed.
+            Fixed, unless `bias_step` is given: then where the learned bias starts.
+        bias_step : float, optional
+            Makes the bias learned: the weight from a built-in sensor that reads 1, with this step. Its
+            held reading costs ``1/(tau*bias_step)`` spikes a second.
         error_tau : float, optional
             Time constant of its error coder, s; default: the network's.
         threshold : float
@@ -273,6 +287,7 @@ class Network:
             size,
             activation="identity",
             bias=bias,
+            bias_step=bias_step,
             error_step=error_step,
             error_tau=error_tau,
             threshold=threshold,
@@ -386,11 +401,13 @@ class Network:
         activation: Activation = "identity",
         leak: float = 1.0,
         bias: ArrayLike = 0.0,
+        bias_step: float | None = None,
         error_step: float | None = None,
         tau: float | None = None,
         error_tau: float | None = None,
         threshold: float = 0.5,
         loss: str | None = None,
+        constant: bool = False,
     ) -> Population:
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", name):
             raise ConfigError(
@@ -426,11 +443,17 @@ class Network:
             threshold=float(threshold),
             activation=activation,
             leak=float(leak),
-            bias=np.broadcast_to(biases, (size,)).copy(),
+            bias=np.zeros(size) if bias_step is not None else np.broadcast_to(biases, size).copy(),
             loss=loss,
+            constant=constant,
         )
         self.graph.add_node(name, population=population)
         self.populations.append(population)
+        if bias_step is not None:
+            one = self._add(
+                name + CONSTANT_SUFFIX, "sensor", 1, step=bias_step, tau=own, constant=True
+            )
+            self.connect(one, population, weights=np.broadcast_to(biases, (1, size)))
         return population
 
     def __str__(self) -> str:

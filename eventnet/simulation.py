@@ -263,6 +263,45 @@ class Simulation:
         """Return a copy of a projection's present weights, shape (n_in, n_out)."""
         return self._engine.weights(self.network.projection(projection).index).copy()
 
+    def set_weights(self, projection: Projection | str, weights: ArrayLike) -> None:
+        """Replace a projection's weights, shape (n_in, n_out), between runs; traces stay.
+
+        Raises
+        ------
+        ConfigError
+            For another shape, or weights that are not finite.
+        """
+        found = self.network.projection(projection)
+        array = np.asarray(weights, dtype=np.float64)
+        if array.shape != found.shape:
+            raise ConfigError(
+                f"weights of shape {array.shape} on {found.name}: must be {found.shape}"
+            )
+        if not np.isfinite(array).all():
+            raise ConfigError(f"weights on {found.name}: all must be finite")
+        self._engine.set_weights(found.index, array)
+
+    def reset(self) -> None:
+        """Go back to t0 at rest: forget everything but the weights and whether it learns.
+
+        Recorded sources start over, and probes forget what they have read.
+        """
+        self._engine.reset()
+        self.world.reset()
+        self._unrecorded.clear()
+        self._counted = snapshot(self._engine.counters)
+
+    def copy(self) -> Simulation:
+        """Return a frozen simulation of the same network with the present weights, to evaluate with.
+
+        It stands at t0, at rest, without sources and without plasticity: whatever it is fed, this
+        simulation is not touched.
+        """
+        other = Simulation(self.network, engine=self.engine, seed=self.seed, t0=self.plan.t0)
+        for q in self.network.projections:
+            other.set_weights(q, self.weights(q))
+        return other
+
     def run(
         self,
         until: float,
@@ -370,7 +409,7 @@ class Simulation:
             raise ConfigError(
                 f"{verb}({population.name!r}): it is a {population.kind}, not a {kind}"
             )
-        if population.name in self._fed:
+        if population.name in self._fed or population.constant:
             raise ConfigError(
                 f"{verb}({population.name!r}): it has a source already; join the recordings"
             )

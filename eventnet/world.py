@@ -234,14 +234,17 @@ class World:
 
     def __init__(self, engine: Engine, t0: float = 0.0) -> None:
         self.engine = engine
+        self.t0 = t0
         self.env = Clock(initial_time=t0)
         self.settled = -math.inf  # the last stamp whose instant has run
         self._settle_at = -math.inf  # the last stamp for which a settle event is queued
         self.processes: list[Process] = []
+        self._fresh: list[dict[str, Any]] = []
 
     def add(self, process: Process) -> None:
         """Let a process run from its next stamp on."""
         self.processes.append(process)
+        self._fresh.append(process.state())
         self.env.process(self._live(process))
 
     def _live(self, process: Process) -> Generator[simpy.Event, None, None]:
@@ -317,6 +320,10 @@ class World:
             "settled": self.settled,
             "processes": [process.state() for process in self.processes],
         }
+
+    def reset(self) -> None:
+        """Go back to t0, every process to where it was when it was added."""
+        self.restore({"now": self.t0, "settled": -math.inf, "processes": self._fresh})
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Go back to a position that `state` returned, for the same processes."""

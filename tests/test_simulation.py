@@ -158,3 +158,79 @@ def test_progress_is_reported_and_changes_nothing() -> None:
     assert len(seen) > 50
     for ours, theirs in zip(told.raster.arrays(), quiet.raster.arrays(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("engine", ["compiled", "actors"])
+def test_reset_forgets_all_but_the_weights(engine: str) -> None:
+    sim = learner(engine)
+    sim.probe("y", rate=20)
+    names = ("s -> h", "h -> y")
+    before = [sim.weights(name) for name in names]
+    sim.run(until=1.5)
+    learned = [sim.weights(name) for name in names]
+    sim.reset()
+    assert sim.now == 0
+    for name, old, new in zip(names, before, learned, strict=True):
+        assert not np.array_equal(old, new)
+        np.testing.assert_array_equal(sim.weights(name), new)
+    assert len(sim.probed("y").values) == 0
+
+    # From here on it is a new simulation that was given these weights.
+    again = sim.run(until=1.5)
+    fresh = learner(engine)
+    fresh.probe("y", rate=20)
+    for name, new in zip(names, learned, strict=True):
+        fresh.set_weights(name, new)
+    other = fresh.run(until=1.5)
+    assert again.cost == other.cost
+    for ours, theirs in zip(again.raster.arrays(), other.raster.arrays(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("engine", ["compiled", "actors"])
+def test_evaluation_on_a_copy_leaves_the_trainer_untouched(engine: str) -> None:
+    whole = learner(engine)
+    whole.run(until=1.0)
+    rest = whole.run(until=2.0)
+
+    sim = learner(engine)
+    sim.run(until=1.0)
+    copy = sim.copy()
+    copy.feed("s", en.Periodic(np.random.default_rng(0).normal(0, 1, (50, 3)), rate=50))
+    copy.probe("y", rate=10)
+    assert np.abs(copy.run(until=1.0).output("y").values).max() > 0
+    np.testing.assert_array_equal(copy.weights("h -> y"), sim.weights("h -> y"))
+    resumed = sim.run(until=2.0)
+    for ours, theirs in zip(resumed.raster.arrays(), rest.raster.arrays(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("engine", ["compiled", "actors"])
+def test_a_learned_bias_is_the_weight_from_a_constant_sensor(engine: str) -> None:
+    net = en.Network(tau=0.1)
+    net.sensor("s", 1, step=0.1)
+    net.output("y", 2, error_step=0.02, bias=[0.5, -0.5], bias_step=0.25)
+    net.connect("s", "y", weights=[[0.0, 0.0]], plastic=False)
+    sim = en.Simulation(net, plasticity=en.STDP(lr=2.0), engine=engine)
+    np.testing.assert_array_equal(sim.weights("y_bias -> y"), [[0.5, -0.5]])
+    with pytest.raises(en.ConfigError, match="it has a source already"):
+        sim.feed("y_bias", en.Periodic([1.0], rate=1))
+    sim.teach("y", en.Recording([0.0], [[2.0, -1.0]]))
+    sim.probe("y", times=[0.0, 20.0])
+    run = sim.run(until=20.0)
+    start, end = run.output("y").values
+    np.testing.assert_allclose(start, [0.5, -0.5])
+    # The decoded 1 is within half a step of 1 at any moment, so z within an eighth of its bias.
+    np.testing.assert_allclose(end, [2.0, -1.0], atol=0.3)
+    np.testing.assert_allclose(sim.weights("y_bias -> y"), [[2.0, -1.0]], atol=0.3)
+    # A held reading of 1 costs 1/(tau*step) = 40 spikes a second after the four at the start.
+    assert run.cost.populations["y_bias"]["events"] == pytest.approx(800, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [(np.zeros((2, 2)), r"must be \(3, 10\)"), (np.full((3, 10), np.nan), "finite")],
+)
+def test_weights_that_cannot_be_set(weights: np.ndarray, message: str) -> None:
+    with pytest.raises(en.ConfigError, match=message):
+        learner().set_weights("s -> h", weights)

@@ -528,7 +528,9 @@ class ActorsEngine:
         ]
         self._sources: dict[int, Source] = {}
         self._cursor: dict[int, int] = {}
-        self._written: dict[int, tuple[float, list[float]]] = {}
+        self._written: dict[int, tuple[float, list[float]]] = {
+            p.index: (t0, [1.0]) for p in plan.populations if p.constant
+        }
         n = len(plan.populations)
         self.counters = eq.Counters(
             population=np.zeros((n, eq.POPULATION_COUNTERS), dtype=np.int64),
@@ -562,6 +564,24 @@ class ActorsEngine:
     def weights(self, projection: int) -> Floats:
         """Return a copy of a projection's weights, shape (n_in, n_out), late bookings included."""
         return self._synapses[projection].weights
+
+    def set_weights(self, projection: int, weights: Floats) -> None:
+        """Replace a projection's weights, shape (n_in, n_out); traces stay."""
+        synapses = self._synapses[projection]
+        if synapses.rule is not None:
+            synapses.book_all(synapses.origin)
+        synapses.rows = np.asarray(weights, dtype=np.float64).tolist()
+
+    def reset(self) -> None:
+        """Forget everything but the weights and whether it learns; sources start over."""
+        weights = [synapses.weights for synapses in self._synapses]
+        sources, learning = self._sources, self._learning
+        ActorsEngine.__init__(self, self.plan, self._sink)
+        self._learning = learning
+        for q, array in enumerate(weights):
+            self.set_weights(q, array)
+        for p, source in sources.items():
+            self.feed(p, source)
 
     @property
     def learning(self) -> bool:

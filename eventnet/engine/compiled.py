@@ -158,9 +158,7 @@ class CompiledEngine:
     @learning.setter
     def learning(self, on: bool) -> None:
         for q in np.flatnonzero(self._net.plastic).tolist():
-            kernels.book_all(
-                self._state.origin[q], q, self._net, self._state, self._weights, self.counters
-            )
+            self._book(q)
         _clear_errors(self._state)
         self._error_flights.head[:] = self._error_flights.tail[:] = 0
         self._state.flags[1] = int(on)
@@ -175,6 +173,35 @@ class CompiledEngine:
             booked = state.booked[net.booked_first[q] : net.booked_first[q + 1]].reshape(shape)
             weights += charge * (state.owed[net.post_first[q] : net.post_first[q + 1]] - booked)
         return weights
+
+    def set_weights(self, projection: int, weights: Floats) -> None:
+        """Replace a projection's weights, shape (n_in, n_out); traces stay."""
+        if self._net.plastic[projection]:
+            self._book(projection)
+        a, b = self._net.weight_first[projection], self._net.weight_first[projection + 1]
+        self._weights[a:b] = np.asarray(weights).ravel()
+
+    def reset(self) -> None:
+        """Forget everything but the weights and whether it learns; sources start over."""
+        weights = [self.weights(q) for q in range(len(self.plan.projections))]
+        learning = self._state.flags[1]
+        for mine, fresh in zip(self._state, _fresh_state(self.plan, self._net), strict=True):
+            mine[...] = fresh
+        self._state.flags[1] = learning
+        for q, array in enumerate(weights):
+            self.set_weights(q, array)
+        for flights in (self._flights, self._error_flights):
+            flights.head[:] = flights.tail[:] = 0
+        for counts in self.counters:
+            counts[...] = 0
+        self._given = dict.fromkeys(self._sources, 0)
+        self._feed.samples[:] = self._feed.cursor[:] = 0
+        for p, source in self._sources.items():
+            self._feed.more[p] = len(source) > 0
+
+    def _book(self, projection: int) -> None:
+        origin = float(self._state.origin[projection])
+        kernels.book_all(origin, projection, self._net, self._state, self._weights, self.counters)
 
     def state(self) -> dict[str, Any]:
         """Return a copy of everything that a run changes."""
@@ -336,6 +363,7 @@ def _fresh_state(plan: Plan, net: kernels.Net) -> kernels.State:
         ]
         or [np.zeros(0)]
     ).astype(np.int64)
+    constant = np.array([p.constant for p in plan.populations])
     place = np.zeros(n, dtype=np.int64)
     place[sensors] = np.arange(len(sensors))
     return kernels.State(
@@ -370,8 +398,8 @@ def _fresh_state(plan: Plan, net: kernels.Net) -> kernels.State:
         power=np.zeros(projs),
         jumps=np.zeros(projs),
         trace_clock=np.full(projs, plan.t0),
-        written=np.zeros(n),
-        written_time=np.full(pops, np.inf),
+        written=np.repeat(constant, np.diff(net.first)).astype(np.float64),
+        written_time=np.where(constant, plan.t0, np.inf),
         heap=sensors,
         place=place,
         now=np.array([-np.inf]),
