@@ -22,7 +22,7 @@ CONSTANT_SUFFIX = "_bias"
 """A learned bias of NAME is the weight from the constant sensor NAME_bias."""
 Activation = Literal["relu", "leaky", "identity"]
 ACTIVATIONS: tuple[Activation, ...] = ("relu", "leaky", "identity")
-LOSSES = ("squared",)
+LOSSES = ("squared", "softmax")
 
 
 def positive(value: float, name: str, owner: str, unit: str = "") -> float:
@@ -67,7 +67,9 @@ class Population:
     bias : ndarray, shape (size,)
         Fixed part of ``z = bias + u``.
     loss : str or None
-        Only of outputs.
+        Only of outputs: "squared" or "softmax" (cross-entropy).
+    tolerance : float
+        Of softmax: how far a decaying z may move before its error is evaluated again.
     constant : bool
         A sensor that reads 1 from the start and is fed by nobody: it carries learned biases.
     """
@@ -85,6 +87,7 @@ class Population:
     leak: float
     bias: NDArray[np.float64] = field(repr=False)
     loss: str | None = None
+    tolerance: float = 0.0
     constant: bool = False
 
     def __str__(self) -> str:
@@ -257,6 +260,7 @@ class Network:
         bias_step: float | None = None,
         error_tau: float | None = None,
         threshold: float = 0.5,
+        tolerance: float | None = None,
     ) -> Population:
         """Add a population that is read out, ``z = bias + u``, and compared with a teacher.
 
@@ -267,8 +271,9 @@ class Network:
             Width of a target.
         error_step : float, optional
             Error that one error spike stands for; required for learning.
-        loss : {"squared"}
-            ``|z - y|^2 / 2``.
+        loss : {"squared", "softmax"}
+            ``|z - y|^2 / 2``, or the cross-entropy of ``softmax(z)``, for targets that are one-hot or
+            probabilities.
         bias : float or array_like, shape (size,)
             Fixed, unless `bias_step` is given: then where the learned bias starts.
         bias_step : float, optional
@@ -278,6 +283,9 @@ class Network:
             Time constant of its error coder, s; default: the network's.
         threshold : float
             Of the error quantizer, in [1/2, 1].
+        tolerance : float, optional
+            Of softmax: between arrivals its error is evaluated again each time that some z has moved
+            by so much; default: error_step.
         """
         if loss not in LOSSES:
             raise unknown(f"loss of {name}", str(loss), LOSSES)
@@ -292,6 +300,7 @@ class Network:
             error_tau=error_tau,
             threshold=threshold,
             loss=loss,
+            tolerance=tolerance,
         )
 
     def connect(
@@ -407,6 +416,7 @@ class Network:
         error_tau: float | None = None,
         threshold: float = 0.5,
         loss: str | None = None,
+        tolerance: float | None = None,
         constant: bool = False,
     ) -> Population:
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", name):
@@ -445,6 +455,9 @@ class Network:
             leak=float(leak),
             bias=np.zeros(size) if bias_step is not None else np.broadcast_to(biases, size).copy(),
             loss=loss,
+            tolerance=positive(
+                next((v for v in (tolerance, error_step) if v is not None), 1.0), "tolerance", name
+            ),
             constant=constant,
         )
         self.graph.add_node(name, population=population)

@@ -42,6 +42,11 @@ class Clock(simpy.Environment):
         heappush(self._queue, entry)
         return event
 
+    def catch_up(self, time: float, priority: int) -> None:
+        """Run every event that comes before those of `priority` at `time`."""
+        while self._queue and self._queue[0][:2] < (time, priority):
+            self.step()
+
 
 class Process(Protocol):
     """Something with a clock of its own."""
@@ -261,7 +266,8 @@ class World:
         values : array_like, shape (size,)
             Finite; NaN means "no target" where the population is an output.
         time : float
-            Stamp, s. If its instant has run, the values take effect just after it.
+            Stamp, s. In the future the values wait for it; if its instant has run, they take effect
+            just after it.
 
         Raises
         ------
@@ -275,15 +281,26 @@ class World:
                 f"{population.size}"
             )
         check_values(population, array[None, :], f"at t={time:.9g} s")
+        if time > self.env.now:
+            self._later(time, WRITE, lambda: self._apply(population, array, time))
+        else:
+            self._apply(population, array, time)
+
+    def _apply(self, population: Population, values: Floats, time: float) -> None:
+        """Write now; what is late takes effect as soon as it can."""
+        time = max(time, self.env.now)
         if time <= self.settled:
             time = float(np.nextafter(self.settled, math.inf))
         self.engine.advance(time)
-        self.engine.write(population.index, array, time)
+        self.engine.write(population.index, values, time)
         if time > self._settle_at:
             self._settle_at = time
-            event = self.env.at(max(time, self.env.now), SETTLE)
-            assert event.callbacks is not None
-            event.callbacks.append(lambda _: self.settle(time))
+            self._later(time, SETTLE, lambda: self.settle(time))
+
+    def _later(self, time: float, priority: int, action: Callable[[], None]) -> None:
+        event = self.env.at(time, priority)
+        assert event.callbacks is not None
+        event.callbacks.append(lambda _: action())
 
     def settle(self, time: float) -> None:
         """Let the engine run everything up to and with the instant `time`."""
@@ -293,6 +310,7 @@ class World:
 
     def read(self, population: Population, time: float) -> Floats:
         """Return a population's decoded signal at `time`, shape (size,), after settling it."""
+        self.env.catch_up(time, READ)
         self.settle(time)
         return self.engine.read(population.index, time)
 

@@ -72,8 +72,16 @@ def cases(draw: Any) -> Case:
             error_delay=0.02,
             weights=rng.normal(0, 0.1, (layers[-1].size, layers[0].size)),
         )
+    loss = draw(st.sampled_from(["squared", "squared", "softmax"]))
     output = network.output(
-        "output", 2, error_step=0.05, bias=rng.normal(0, 0.3, 2), error_tau=draw(tau)
+        "output",
+        2,
+        loss=loss,
+        error_step=0.05,
+        bias=rng.normal(0, 0.3, 2),
+        bias_step=draw(st.sampled_from([None, None, 0.5])),
+        error_tau=draw(tau),
+        tolerance=draw(st.sampled_from([None, 0.02])),
     )
     network.connect(layers[-1], output, delay=draw(delay), error_delay=draw(delay))
     if len(layers) > 1 and draw(st.booleans()):
@@ -86,6 +94,8 @@ def cases(draw: Any) -> Case:
         values = rng.normal(0, 1, (n, population.size))
         if draw(st.booleans()):
             values = np.round(values * 20) / 20  # residuals that meet the threshold exactly
+        if population is output and loss == "softmax":
+            values = np.eye(2)[rng.integers(0, 2, n)]
         if population is output:
             values[rng.random(values.shape) < 0.1] = np.nan
         recordings[population.index] = en.Recording(np.sort(times), values)

@@ -112,7 +112,7 @@ def test_cycles_need_a_delay_and_error_cycles_an_error_delay() -> None:
         net.connect("b", "a")
     net.connect("b", "a", delay=0.1)
     en.Simulation(net)  # without learning no error goes round
-    with pytest.raises(en.ConfigError, match="errors go round the cycle .* in no time"):
+    with pytest.raises(en.ConfigError, match=r"errors go round the cycle .* in no time"):
         en.Simulation(net, plasticity=en.STDP(lr=1))
 
 
@@ -121,9 +121,9 @@ def test_delays_must_be_finite_and_not_negative(value: float) -> None:
     net = en.Network(tau=0.1)
     net.sensor("gyro", 1, step=1)
     net.layer("hidden", 1, step=1)
-    with pytest.raises(en.ConfigError, match="delay=.* s on gyro -> hidden: must be >= 0"):
+    with pytest.raises(en.ConfigError, match=r"delay=.* s on gyro -> hidden: must be >= 0"):
         net.connect("gyro", "hidden", delay=value)
-    with pytest.raises(en.ConfigError, match="error_delay=.* s on gyro -> hidden: must be >= 0"):
+    with pytest.raises(en.ConfigError, match=r"error_delay=.* s on gyro -> hidden: must be >= 0"):
         net.connect("gyro", "hidden", error_delay=value)
 
 

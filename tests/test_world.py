@@ -81,6 +81,17 @@ def test_a_probe_reads_after_the_instant_and_a_late_write_lands_just_after_it(en
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_writes_ahead_wait_for_their_stamps_in_any_order(engine: str) -> None:
+    sim = one_sensor(engine)
+    sensor = sim.network.population("s")
+    sim.probe("s", times=[0.2, 0.4, 0.6])
+    sim.world.write(sensor, [0.5], 0.5)
+    sim.world.write(sensor, [0.3], 0.3)
+    run = sim.run(until=1.0)
+    assert run.output("s").values[:, 0].tolist() == [0.0, 0.3, 0.5]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_a_late_write_survives_a_write_that_follows(engine: str) -> None:
     sim = one_sensor(engine)
     sensor = sim.network.population("s")

@@ -33,7 +33,7 @@ SYNAPSE_STATE = (
     *("post", "power", "jumps", "clock", "origin"),
 )
 
-What = Literal["cross", "turn", "error"]
+What = Literal["cross", "turn", "error", "timer"]
 Key = tuple[int, What, int]
 """Population, what happens, neuron."""
 
@@ -171,6 +171,13 @@ class OutputNeuron:
             z += eq.fade(trace, eq.decay(elapsed, tau))
         return z
 
+    def size(self, elapsed: float) -> float:
+        """Return ``sum |u_g|``: how far z can still move by decay."""
+        total = 0.0
+        for trace, tau in zip(self.traces, self.taus, strict=True):
+            total += abs(eq.fade(trace, eq.decay(elapsed, tau)))
+        return total
+
     def receive(self, elapsed: float, arrived: Sequence[float]) -> None:
         """Decode what arrived, a trace for each time constant (Eq. 5)."""
         for k, tau in enumerate(self.taus):
@@ -276,6 +283,60 @@ class LossNeuron:
         )
 
 
+class SoftmaxLoss:
+    """Encodes the cross-entropy error ``e = softmax(z) - y`` of a whole output, held between evaluations.
+
+    It is evaluated at a delivery, at a target and when its timer says that a z has moved by the
+    tolerance; not at its own crossings, at which it would fire without end.
+    """
+
+    def __init__(self, population: Population, taus: Sequence[float], t0: float) -> None:
+        assert population.error_step is not None
+        self.size, self.step = population.size, population.error_step
+        self.tolerance = population.tolerance
+        self.shortest = min(taus)
+        self.t0 = t0
+        tau = population.error_tau
+        self.coders = [
+            Coder(tau, self.step, population.threshold, (tau,), t0) for _ in range(self.size)
+        ]
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the target and the error."""
+        self.y = [0.0] * self.size
+        self.on = False
+        self.e = [0.0] * self.size
+        self.timer = math.inf
+        for coder in self.coders:
+            coder.reset(self.t0)
+
+    def evaluate(
+        self, t: float, clock: float, outputs: Sequence[OutputNeuron], target: list[float] | None
+    ) -> list[float]:
+        """Return the error as it is now, and set the timer."""
+        if target is not None:
+            self.y = target
+            self.on = not any(math.isnan(y) for y in target)
+        soft = np.array([neuron.signal(t - clock) for neuron in outputs])
+        eq.softmax(soft)
+        largest = max(neuron.size(t - clock) for neuron in outputs)
+        self.timer = math.inf
+        if not self.on:
+            return [0.0] * self.size
+        self.timer = eq.drift_time(t, largest, self.tolerance, self.shortest)
+        return [float(p) - y for p, y in zip(soft, self.y, strict=True)]
+
+    def encode(self, t: float, j: int, e: float | None) -> float:
+        """Encode the jump to a new error (None: the held one goes on) and fire."""
+        coder = self.coders[j]
+        phi = coder.residual(t)
+        if e is not None:
+            phi += (e - self.e[j]) / self.step
+            self.e[j] = e
+        return coder.fire(t, phi, 1.0, self.e[j], np.zeros(1), t)
+
+
 class ErrorNeuron:
     """Decodes the error that comes back to a layer's neuron, gates it by h', encodes it (Eq. 12)."""
 
@@ -318,9 +379,11 @@ class ErrorNeuron:
 
 def fields(neuron: Any) -> dict[str, Any]:
     """Return a copy of a neuron's fields, those of its coder among them, as plain data."""
-    found = {k: v for k, v in vars(neuron).items() if k != "coder"}
+    found = {k: v for k, v in vars(neuron).items() if k not in ("coder", "coders")}
     if hasattr(neuron, "coder"):
         found["coder"] = vars(neuron.coder)
+    if hasattr(neuron, "coders"):
+        found["coders"] = [vars(coder) for coder in neuron.coders]
     return copy.deepcopy(found)
 
 
@@ -505,6 +568,7 @@ class ActorsEngine:
         self._layers: dict[int, list[LayerNeuron]] = {}
         self._outputs: dict[int, list[OutputNeuron]] = {}
         self._losses: dict[int, list[LossNeuron]] = {}
+        self._softmax: dict[int, SoftmaxLoss] = {}
         self._errors: dict[int, list[ErrorNeuron]] = {}
         for p in plan.populations:
             k = p.index
@@ -518,7 +582,9 @@ class ActorsEngine:
                     self._errors[k] = [ErrorNeuron(p, back, t0) for _ in range(p.size)]
             else:
                 self._outputs[k] = [OutputNeuron(b, taus) for b in biases]
-                if plan.has_error[k]:
+                if plan.has_error[k] and p.loss == "softmax":
+                    self._softmax[k] = SoftmaxLoss(p, taus, t0)
+                elif plan.has_error[k]:
                     self._losses[k] = [LossNeuron(p, b, taus, t0) for b in biases]
         self._clock = [t0] * len(plan.populations)
         self._error_clock = [t0] * len(plan.populations)
@@ -597,10 +663,11 @@ class ActorsEngine:
             synapses.clear()
             synapses.error_flights.under_way.clear()
         for key, _ in self._queue.items():
-            if key[1] == "error":
+            if key[1] in ("error", "timer"):
                 self._queue.cancel(key)
 
-    def _error_coders(self) -> Iterable[LossNeuron | ErrorNeuron]:
+    def _error_coders(self) -> Iterable[LossNeuron | SoftmaxLoss | ErrorNeuron]:
+        yield from self._softmax.values()
         for losses in self._losses.values():
             yield from losses
         for errors in self._errors.values():
@@ -658,10 +725,14 @@ class ActorsEngine:
                 elif p in arrived:
                     self._run_output(t, p, arrived[p])
             if self._learning:
-                for p in (k for k in plan.order if k in self._losses):
+                for p in plan.order:
                     where = p
                     mine = own.get((p, "error"), set())
-                    errors[p] = self._run_loss(t, p, arrived.get(p), samples.get(p), mine)
+                    if p in self._losses:
+                        errors[p] = self._run_loss(t, p, arrived.get(p), samples.get(p), mine)
+                    elif p in self._softmax:
+                        again = p in arrived or p in samples or (p, "timer") in own
+                        errors[p] = self._run_softmax(t, p, again, samples.get(p), mine)
                 for p in plan.error_order:
                     where = p
                     back = {q: self._returned(t, q, errors) for q in plan.returning[p]}
@@ -752,6 +823,23 @@ class ActorsEngine:
             self._queue.schedule((p, "error", j), neuron.coder.cross)
             if count:
                 spikes.append((j, count))
+        return spikes
+
+    def _run_softmax(
+        self, t: float, p: int, again: bool, target: list[float] | None, due: set[int]
+    ) -> Spikes:
+        """An evaluation touches every neuron; otherwise only those that are due run."""
+        spikes: Spikes = []
+        loss = self._softmax[p]
+        errors = loss.evaluate(t, self._clock[p], self._outputs[p], target) if again else None
+        for j in range(loss.size):
+            if errors is None and j not in due:
+                continue
+            count = loss.encode(t, j, None if errors is None else errors[j])
+            self._queue.schedule((p, "error", j), loss.coders[j].cross)
+            if count:
+                spikes.append((j, count))
+        self._queue.schedule((p, "timer", 0), loss.timer)
         return spikes
 
     def _run_backward(self, t: float, p: int, back: dict[int, Spikes], due: set[int]) -> Spikes:
@@ -877,7 +965,15 @@ class ActorsEngine:
             )
 
     def _groups(self) -> list[dict[int, list[Any]]]:
-        groups: list[Any] = [self._sensors, self._layers, self._outputs, self._losses, self._errors]
+        softmax = {p: [loss] for p, loss in self._softmax.items()}
+        groups: list[Any] = [
+            softmax,
+            self._sensors,
+            self._layers,
+            self._outputs,
+            self._losses,
+            self._errors,
+        ]
         return groups
 
     # -- saving ------------------------------------------------------------------------------------
@@ -919,6 +1015,8 @@ class ActorsEngine:
                     found = copy.deepcopy(found)
                     if "coder" in found:
                         vars(neuron.coder).update(found.pop("coder"))
+                    for k, coder in enumerate(found.pop("coders", [])):
+                        vars(neuron.coders[k]).update(coder)
                     vars(neuron).update(found)
         for synapses, found in zip(self._synapses, saved["synapses"], strict=True):
             found = dict(found)

@@ -62,6 +62,7 @@ class CompiledEngine:
         self._scratch = kernels.Scratch(
             arrived=np.zeros(int(self._net.trace_first[-1])),
             returned=np.zeros(int(self._net.back_trace_first[-1])),
+            soft=np.zeros(neurons),
             amplitude=np.zeros(len(plan.projections) + 1),
             scaled=np.zeros(len(plan.projections) + 1),
             spike=np.zeros(neurons, dtype=np.int64),
@@ -328,6 +329,8 @@ def _net(plan: Plan) -> kernels.Net:
         back_group_first=back_group_first,
         back_group_tau=back_group_tau,
         back_group=np.array(plan.error_group, dtype=np.int64),
+        softmax=np.array([p.loss == "softmax" for p in pops]),
+        tolerance=np.array([p.tolerance for p in pops]),
         error_matched=np.array(
             [
                 (plan.groups if p.kind == "output" else plan.error_groups)[p.index]
@@ -381,6 +384,8 @@ def _fresh_state(plan: Plan, net: kernels.Net) -> kernels.State:
         g=np.zeros(int(net.back_trace_first[-1])),
         error_clock=np.full(pops, plan.t0),
         y=np.zeros(n),
+        e=np.zeros(n),
+        timer=np.full(pops, np.inf),
         gate=np.zeros(n, dtype=np.bool_),
         error_phi=np.zeros(n),
         error_anchor=np.full(n, plan.t0),
@@ -439,8 +444,9 @@ def _doubled(old: kernels.Flights) -> kernels.Flights:
 
 def _clear_errors(state: kernels.State) -> None:
     """Forget the backward half of the network: targets, errors and traces."""
-    for name in ("g", "y", "error_phi", "charge", "post", "power", "jumps"):
+    for name in ("g", "y", "e", "error_phi", "charge", "post", "power", "jumps"):
         getattr(state, name)[:] = 0.0
     state.gate[:] = False
     state.error_cross[:] = np.inf
     state.error_due[:] = np.inf
+    state.timer[:] = np.inf

@@ -315,6 +315,31 @@ def first_exit(
 
 
 @kernel
+def softmax(z: Array) -> None:
+    """Replace z by ``exp(z - max z)/sum exp(z - max z)``, summed in order."""
+    largest = z[0]
+    for k in range(1, z.shape[0]):
+        largest = max(largest, z[k])
+    total = 0.0
+    for k in range(z.shape[0]):
+        z[k] = math.exp(z[k] - largest)
+        total += z[k]
+    for k in range(z.shape[0]):
+        z[k] /= total
+
+
+@kernel
+def drift_time(t: float, largest: float, tolerance: float, tau: float) -> float:
+    """Return when traces of at most `largest` will have decayed by `tolerance`, inf if never.
+
+    ``t - tau*ln(1 - tolerance/M)``: until then no z moves by more.
+    """
+    if not largest > tolerance:
+        return np.inf
+    return later(t, t - tau * math.log(1.0 - tolerance / largest))
+
+
+@kernel
 def sensor_period(x: float, tau: float, step: float) -> float:
     """Return the seconds between spikes of a sensor that holds `x`: ``tau*step/|x|``."""
     return tau * step / abs(x) if x != 0.0 else np.inf
@@ -393,6 +418,8 @@ class Net(NamedTuple):
     back_group_first: Array
     back_group_tau: Array
     back_group: Array
+    softmax: Array  # (P,) bool: an output with cross-entropy
+    tolerance: Array  # (P,) of softmax
     error_matched: Array  # (P,) bool; of an output: what arrives decays with its error_tau
     delay: Array  # (Q,) s
     error_delay: Array  # (Q,) s
@@ -426,6 +453,8 @@ class State(NamedTuple):
     g: Array  # (error traces,) as of `error_clock`
     error_clock: Array  # (P,) s
     y: Array  # (N,) held target
+    e: Array  # (N,) held error of softmax
+    timer: Array  # (P,) s, when it is evaluated again
     gate: Array  # (N,) bool: layer: active as the error coder saw it; output: target on
     error_phi: Array  # (N,)
     error_anchor: Array  # (N,) s
@@ -485,6 +514,7 @@ class Scratch(NamedTuple):
 
     arrived: Array  # (input traces,) summed input of the delivery
     returned: Array  # (error traces,) summed errors of the delivery
+    soft: Array  # (N,) softmax of an output
     amplitude: Array  # room for one neuron's groups
     scaled: Array
     spike: Array  # (N,) neurons that fired, per population at its offset
@@ -1298,6 +1328,90 @@ def loss_stage(
 
 
 @kernel
+def softmax_stage(
+    t: float, p: int, net: Net, state: State, feed: Feed, scratch: Scratch, buffer: Buffer
+) -> bool:
+    """Encode the error ``e = softmax(z) - y`` of output `p`, held between evaluations.
+
+    It is evaluated at a delivery, at a target and when the timer says that a z has moved by the
+    tolerance; not at its own crossings, at which it would fire without end.
+    """
+    taught = scratch.read[p] != -2
+    evaluated = taught or scratch.delivered[p] or state.timer[p] == t
+    if not (evaluated or state.error_due[p] == t):
+        return True
+    a = net.first[p]
+    n = net.first[p + 1] - a
+    step = net.error_step[p]
+    tau = net.error_tau[p]
+    theta = net.theta[p]
+    soft = scratch.soft[a : a + n]
+    if evaluated:
+        if taught:
+            source = scratch.read[p]
+            on = True
+            for j in range(a, a + n):
+                y = state.written[j] if source == -1 else feed.value[source + j - a]
+                on = on and not math.isnan(y)
+                state.y[j] = y
+            state.gate[a : a + n] = on
+        on = state.gate[a]
+        largest = 0.0
+        shortest = np.inf
+        for j in range(n):
+            z = net.bias[a + j]
+            size = 0.0
+            for k in range(net.group_first[p + 1] - net.group_first[p]):
+                group_tau = net.group_tau[net.group_first[p] + k]
+                trace = fade(
+                    state.u[net.trace_first[p] + k * n + j], decay(t - state.clock[p], group_tau)
+                )
+                z += trace
+                size += abs(trace)
+                shortest = min(shortest, group_tau)
+            soft[j] = z
+            largest = max(largest, size)
+        softmax(soft)
+        state.timer[p] = drift_time(t, largest, net.tolerance[p], shortest) if on else np.inf
+    due = state.timer[p]
+    for j in range(a, a + n):
+        fires = state.error_cross[j] == t
+        if evaluated or fires:
+            drift = state.e[j] / (tau * step)
+            if fires:
+                phi = threshold_ahead(theta, drift)
+            else:
+                phi = state.error_phi[j] + drift * (t - state.error_anchor[j])
+            if evaluated:
+                e = soft[j - a] - state.y[j] if state.gate[j] else 0.0
+                phi += (e - state.e[j]) / step
+                state.e[j] = e
+            if not abs(phi) <= MAX_COUNT:
+                return False
+            drift = state.e[j] / (tau * step)
+            s = quantize(phi, theta, drift)
+            state.error_phi[j] = phi - s
+            state.error_anchor[j] = t
+            state.error_cross[j] = crossing(t, phi - s, theta, drift)
+            if s != 0.0:
+                emit(
+                    t,
+                    net.kind.shape[0] + p,
+                    a,
+                    j - a,
+                    s,
+                    scratch.error_spike,
+                    scratch.error_count,
+                    scratch.error_spikes,
+                    p,
+                    buffer,
+                )
+        due = min(due, state.error_cross[j])
+    state.error_due[p] = due
+    return True
+
+
+@kernel
 def gather_errors(
     p: int,
     net: Net,
@@ -1628,9 +1742,13 @@ def instant(
     if learning:
         for k in range(net.order.shape[0]):
             p = net.order[k]
-            output = net.kind[p] == OUTPUT and net.has_error[p]
-            if output and not loss_stage(t, p, net, state, feed, scratch, buffer):
-                return int(p)
+            if net.kind[p] == OUTPUT and net.has_error[p]:
+                if net.softmax[p]:
+                    fine = softmax_stage(t, p, net, state, feed, scratch, buffer)
+                else:
+                    fine = loss_stage(t, p, net, state, feed, scratch, buffer)
+                if not fine:
+                    return int(p)
         for k in range(net.error_order.shape[0]):
             p = net.error_order[k]
             if not backward_stage(
@@ -1725,6 +1843,7 @@ def advance(
             return NEEDS_ROOM
         state.flags[0] = 1
         state.now[0] = t
+        kept = buffer.used[0]
         bad = instant(
             t,
             first_instant,
@@ -1739,5 +1858,6 @@ def advance(
             buffer,
         )
         if bad >= 0:
+            buffer.used[0] = kept  # an instant that failed is not recorded in part
             state.flags[2] = bad
             return DIVERGED
