@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ticks import reconstruction
 
 import eventnet as en
-from eventnet.engine.actors import Synapses
+from eventnet.engine.synapses import Synapses
 from eventnet.network import Population, Projection
 
 

@@ -1,0 +1,362 @@
+"""The reference engine's neurons: each knows its equations, which it takes from `kernels`.
+
+A neuron is built from leaky decoders (one for each time constant that arrives), an activation, and a
+`Coder`: an encoder with its quantizer, whose residual moves along a known curve between events.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eventnet.engine import kernels as eq
+from eventnet.network import Population
+
+Floats = NDArray[np.float64]
+
+
+class OutOfRangeError(Exception):
+    """A residual or a trace has left its range; the engine turns it into `Diverged`."""
+
+
+def fire(phi: float, theta: float, drift: float) -> tuple[float, float]:
+    """Quantize a residual (Eq. 3): return what is left of it and the count that is sent."""
+    if not abs(phi) <= eq.MAX_COUNT:
+        raise OutOfRangeError
+    count = eq.quantize(phi, theta, drift)
+    return phi - count, count
+
+
+class SensorNeuron:
+    """Holds a reading x and fires every ``tau*step/|x|`` seconds, with the sign of x."""
+
+    def __init__(self, population: Population) -> None:
+        self.tau, self.step, self.theta = population.tau, population.step, population.threshold
+        self.x = 0.0
+        self.period = math.inf
+        self.phi = 0.0
+        self.next = math.inf
+
+    def beat(self, t: float) -> float:
+        """Fire because the schedule says so; the residual at that moment is the threshold."""
+        count = math.copysign(1.0, self.x)
+        self.phi = eq.threshold_ahead(self.theta, count) - count
+        self.next = eq.later(t, t + self.period)
+        return count
+
+    def read(self, t: float, x: float) -> float:
+        """Take a new reading: encode its jump, fire if it passes the threshold, reschedule."""
+        if self.next == t:
+            phi = eq.threshold_ahead(self.theta, self.x)
+        else:
+            phi = eq.sensor_residual(self.phi, self.next, t, self.period, self.theta, self.x)
+        self.phi, count = fire(phi + (x - self.x) / self.step, self.theta, x)
+        self.x = x
+        self.period = eq.sensor_period(x, self.tau, self.step)
+        self.next = eq.sensor_next(t, self.phi, self.theta, self.period, x)
+        return count
+
+
+class Coder:
+    """An encoder and its quantizer: a residual that moves along a known curve between events.
+
+    Per unit of time it moves by ``h'/step*(level/tau + sum_g u_g*(1/tau - 1/tau_g)*exp(-s/tau_g))``,
+    where `level` is the part of the signal that does not decay and u_g the traces that do. Traces that
+    decay with the coder's own tau do not move it: then the curve is a straight line.
+    """
+
+    def __init__(
+        self, tau: float, step: float, theta: float, taus: Sequence[float], t0: float
+    ) -> None:
+        self.tau, self.step, self.theta = tau, step, theta
+        self.taus = np.array(taus)
+        self.straight = tuple(taus) == (tau,)
+        self.reset(t0)
+
+    def reset(self, t0: float) -> None:
+        """Start at rest."""
+        self.phi = 0.0
+        self.anchor = t0
+        self.cross = math.inf
+        self.side = 0.0
+        self.slope = 0.0
+        self.level = 0.0
+        self.amplitude = np.zeros(len(self.taus))
+
+    def residual(self, t: float) -> float:
+        """Return phi at `t`: the threshold itself if a crossing was scheduled for now."""
+        if self.cross == t:
+            return self.theta * self.side
+        if self.straight:
+            drift = self.slope * self.level / (self.tau * self.step)
+            return self.phi + drift * (t - self.anchor)
+        way = eq.travelled(t - self.anchor, self.level / self.tau, self.amplitude, self.taus)
+        return self.phi + self.slope / self.step * way
+
+    def fire(
+        self, t: float, phi: float, slope: float, level: float, traces: Floats, clock: float
+    ) -> float:
+        """Quantize (Eq. 3), keep the rest, and schedule the next crossing; return the count."""
+        if not abs(phi) <= eq.MAX_COUNT:
+            raise OutOfRangeError
+        self.slope, self.level, self.anchor = slope, level, t
+        if self.straight:
+            drift = slope * level / (self.tau * self.step)
+            count = eq.quantize(phi, self.theta, drift)
+            self.phi = phi - count
+            self.cross = eq.crossing(t, self.phi, self.theta, drift)
+            self.side = math.copysign(1.0, drift)
+            return count
+        gain = slope / self.step
+        eq.amplitudes(t, clock, traces, 0, 1, self.taus, self.tau, self.amplitude)
+        drift = gain * eq.pace(level / self.tau, self.amplitude, self.taus)
+        count = eq.quantize(phi, self.theta, drift)
+        self.phi = phi - count
+        self.cross, self.side = eq.schedule(
+            t,
+            self.phi,
+            self.theta,
+            gain,
+            level,
+            self.tau,
+            self.amplitude,
+            np.zeros(len(self.taus)),
+            self.taus,
+        )
+        return count
+
+
+class OutputNeuron:
+    """A leaky decoder that is read out; it sends nothing on."""
+
+    def __init__(self, bias: float, taus: Sequence[float]) -> None:
+        self.bias = bias
+        self.taus = np.array(taus)
+        self.traces = np.zeros(len(taus))
+
+    def signal(self, elapsed: float) -> float:
+        """Return ``z = bias + u`` so long after the last delivery."""
+        z = self.bias
+        for trace, tau in zip(self.traces, self.taus, strict=True):
+            z += eq.fade(trace, eq.decay(elapsed, tau))
+        return z
+
+    def size(self, elapsed: float) -> float:
+        """Return ``sum |u_g|``: how far z can still move by decay."""
+        total = 0.0
+        for trace, tau in zip(self.traces, self.taus, strict=True):
+            total += abs(eq.fade(trace, eq.decay(elapsed, tau)))
+        return total
+
+    def receive(self, elapsed: float, arrived: Sequence[float]) -> None:
+        """Decode what arrived, a trace for each time constant (Eq. 5)."""
+        for k, tau in enumerate(self.taus):
+            self.traces[k] = eq.fade(self.traces[k], eq.decay(elapsed, tau)) + arrived[k]
+            if not abs(self.traces[k]) < 1e300:
+                raise OutOfRangeError
+
+
+class LayerNeuron(OutputNeuron):
+    """A leaky decoder, an activation, an encoder and a quantizer."""
+
+    def __init__(
+        self, population: Population, bias: float, taus: Sequence[float], t0: float
+    ) -> None:
+        super().__init__(bias, taus)
+        self.leak = population.leak
+        self.step = population.step
+        self.coder = Coder(population.tau, population.step, population.threshold, taus, t0)
+        self.active = False
+        self.started = False  # before t0 every activation is 0
+        self.turn = math.inf
+
+    @property
+    def slope(self) -> float:
+        """h' as the active bit has it."""
+        return eq.activation(1.0, self.active, self.leak)
+
+    def deliver(self, t: float, clock: float, arrived: Sequence[float]) -> float:
+        """Decode what arrived, encode the jump of the activation, fire."""
+        phi = self.coder.residual(t)
+        before = self.signal(t - clock) if self.started else 0.0
+        self.started = True
+        was_active = self.active
+        self.receive(t - clock, arrived)
+        z = self.signal(0.0)
+        self.active = eq.switched_on(z, self.leak)
+        jump = eq.activation(z, self.active, self.leak) - eq.activation(
+            before, was_active, self.leak
+        )
+        self.turn = self._next_turn(t, t, z)
+        return self.coder.fire(t, phi + jump / self.step, self.slope, self.bias, self.traces, t)
+
+    def act(self, t: float, clock: float) -> float:
+        """Run the neuron's own event: a crossing, its going on or off, or both."""
+        phi = self.coder.residual(t)
+        if self.turn == t:
+            self.active = not self.active
+            self.turn = self._next_turn(t, clock, 0.0)
+        return self.coder.fire(t, phi, self.slope, self.bias, self.traces, clock)
+
+    def _next_turn(self, t: float, clock: float, z: float) -> float:
+        """Return when z, as it is at `t`, will cross zero."""
+        if self.leak == 1.0:
+            return math.inf
+        room = np.zeros(len(self.taus))
+        return eq.zero_crossing(
+            t, z, self.active, self.bias, clock, self.traces, 0, 1, self.taus, room
+        )
+
+
+class LossNeuron:
+    """Encodes the squared error ``e = bias + u - y`` of one output against its held target."""
+
+    def __init__(
+        self, population: Population, bias: float, taus: Sequence[float], t0: float
+    ) -> None:
+        assert population.error_step is not None
+        self.bias = bias
+        self.t0 = t0
+        self.step = population.error_step
+        self.coder = Coder(
+            population.error_tau, population.error_step, population.threshold, taus, t0
+        )
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the target and the error."""
+        self.y = 0.0
+        self.on = False
+        self.coder.reset(self.t0)
+
+    def encode(
+        self,
+        t: float,
+        clock: float,
+        output: OutputNeuron,
+        arrived: Sequence[float] | None,
+        y: float | None,
+    ) -> float:
+        """Encode what arrived (None: nothing) and the target given now (None: none)."""
+        phi = self.coder.residual(t)
+        if arrived is not None and self.on:
+            for amount in arrived:
+                phi += amount / self.step
+        if y is not None:
+            z = output.signal(t - clock)
+            before = z - self.y if self.on else 0.0
+            self.on = not math.isnan(y)
+            self.y = y if self.on else 0.0
+            phi += ((z - self.y if self.on else 0.0) - before) / self.step
+        return self.coder.fire(
+            t, phi, 1.0 if self.on else 0.0, self.bias - self.y, output.traces, clock
+        )
+
+
+class SoftmaxLoss:
+    """Encodes the cross-entropy error ``e = softmax(z) - y`` of a whole output, held between evaluations.
+
+    It is evaluated at a delivery, at a target and when its timer says that a z has moved by the
+    tolerance; not at its own crossings, at which it would fire without end.
+    """
+
+    def __init__(self, population: Population, taus: Sequence[float], t0: float) -> None:
+        assert population.error_step is not None
+        self.size, self.step = population.size, population.error_step
+        self.tolerance = population.tolerance
+        self.shortest = min(taus)
+        self.t0 = t0
+        tau = population.error_tau
+        self.coders = [
+            Coder(tau, self.step, population.threshold, (tau,), t0) for _ in range(self.size)
+        ]
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the target and the error."""
+        self.y = [0.0] * self.size
+        self.on = False
+        self.e = [0.0] * self.size
+        self.timer = math.inf
+        for coder in self.coders:
+            coder.reset(self.t0)
+
+    def evaluate(
+        self, t: float, clock: float, outputs: Sequence[OutputNeuron], target: list[float] | None
+    ) -> list[float]:
+        """Return the error as it is now, and set the timer."""
+        if target is not None:
+            self.y = target
+            self.on = not any(math.isnan(y) for y in target)
+        soft = np.array([neuron.signal(t - clock) for neuron in outputs])
+        eq.softmax(soft)
+        largest = max(neuron.size(t - clock) for neuron in outputs)
+        self.timer = math.inf
+        if not self.on:
+            return [0.0] * self.size
+        self.timer = eq.drift_time(t, largest, self.tolerance, self.shortest)
+        return [float(p) - y for p, y in zip(soft, self.y, strict=True)]
+
+    def encode(self, t: float, j: int, e: float | None) -> float:
+        """Encode the jump to a new error (None: the held one goes on) and fire."""
+        coder = self.coders[j]
+        phi = coder.residual(t)
+        if e is not None:
+            phi += (e - self.e[j]) / self.step
+            self.e[j] = e
+        return coder.fire(t, phi, 1.0, self.e[j], np.zeros(1), t)
+
+
+class ErrorNeuron:
+    """Decodes the error that comes back to a layer's neuron, gates it by h', encodes it (Eq. 12)."""
+
+    def __init__(self, population: Population, taus: Sequence[float], t0: float) -> None:
+        assert population.error_step is not None
+        self.leak = population.leak
+        self.step = population.error_step
+        self.taus = np.array(taus)
+        self.t0 = t0
+        self.coder = Coder(
+            population.error_tau, population.error_step, population.threshold, taus, t0
+        )
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the error."""
+        self.traces = np.zeros(len(self.taus))
+        self.gate = False
+        self.coder.reset(self.t0)
+
+    def encode(
+        self, t: float, clock: float, arrived: Sequence[float] | None, active: bool
+    ) -> float:
+        """Take error spikes (None: none), follow the forward neuron on or off, or just fire."""
+        phi = self.coder.residual(t)
+        before = after = 0.0
+        for k, tau in enumerate(self.taus):
+            faded = eq.fade(self.traces[k], eq.decay(t - clock, tau))
+            amount = arrived[k] if arrived is not None else 0.0
+            before += faded
+            after += faded + amount
+            if arrived is not None:
+                self.traces[k] = faded + amount
+        jump = eq.activation(after, active, self.leak) - eq.activation(before, self.gate, self.leak)
+        self.gate = active
+        now = clock if arrived is None else t
+        slope = eq.activation(1.0, active, self.leak)
+        return self.coder.fire(t, phi + jump / self.step, slope, 0.0, self.traces, now)
+
+
+def fields(neuron: Any) -> dict[str, Any]:
+    """Return a copy of a neuron's fields, those of its coder among them, as plain data."""
+    found = {k: v for k, v in vars(neuron).items() if k not in ("coder", "coders")}
+    if hasattr(neuron, "coder"):
+        found["coder"] = vars(neuron.coder)
+    if hasattr(neuron, "coders"):
+        found["coders"] = [vars(coder) for coder in neuron.coders]
+    return copy.deepcopy(found)
