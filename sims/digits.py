@@ -23,8 +23,8 @@ class Parameters:
     hold: float = 2.0  # s for which an image is shown
     step: float = 0.25
     error_step: float = 0.1
-    lr: float = 0.003  # per second
-    passes: int = 5
+    lr: float = 0.001  # per second
+    passes: int = 12
     loss: Literal["softmax", "squared"] = "softmax"
     train: int = 1500  # images; the rest of the 1,797 is held out
 
