@@ -40,6 +40,7 @@ _PIXELS_MAX = 30_000  # matplotlib refuses at 65,536, and viewers before
 _USUAL: Mapping[str, Any] = {
     "threshold": lambda p: 0.5,
     "loss": lambda p: "squared",
+    "tolerance": lambda p: p.error_step if p.loss == "softmax" else p.tolerance,
     "error_tau": lambda p: p.tau,
     "leak": lambda p: {"relu": 0.0, "identity": 1.0}.get(p.activation),
 }

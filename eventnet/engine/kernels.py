@@ -264,11 +264,14 @@ def unreached(
     if growing + fixed <= 0.0 or (sign * slope <= 0.0 and reach <= gap):
         return np.inf
     if growing + shrinking < 0.0:
-        # It falls, and goes on falling at least until the fading parts are outweighed.
-        return shortest * math.log((fixed - shrinking) / (growing + fixed))
+        # It falls, at least until the fading parts are outweighed, and rises no faster after that.
+        falling = shortest * math.log((fixed - shrinking) / (growing + fixed))
+        return falling + max(gap, 0.0) / (growing + fixed)
     if gap <= 0.0:
         return 0.0
-    window = gap / (growing + shrinking) if growing + shrinking > 0.0 else gap / (growing + fixed)
+    if growing + shrinking == 0.0:
+        return gap / (growing + fixed)
+    window = gap / (growing + shrinking)
     bound = growing + fixed
     for k in range(taus.shape[0]):
         part = sign * amplitude[k] / taus[k] * decay(elapsed, taus[k])
