@@ -351,6 +351,7 @@ class Simulation:
         start = self.now
         before = self._counted
         seen = {name: len(probe.values) for name, probe in self._probes.items()}
+        self._engine.advance(-math.inf)  # compiles, if nothing has yet: not part of the run's time
         begin = wall.perf_counter()
         try:
             for batch in self._unrecorded:

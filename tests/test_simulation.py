@@ -112,12 +112,17 @@ def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
         learner().run(until=0.5, record=tmp_path / "file" / "run")
 
 
-def test_a_diverged_run_keeps_its_raster(tmp_path: Path) -> None:
-    sim = learner()
-    sim._engine._weights[:] = 1e305  # type: ignore[attr-defined]
-    with pytest.raises(en.Diverged):
+@pytest.mark.parametrize("engine", ["compiled", "actors"])
+def test_a_diverged_run_keeps_its_raster(engine: str, tmp_path: Path) -> None:
+    net = en.Network(tau=0.1)
+    net.sensor("s", 1, step=0.1)
+    sim = en.Simulation(net, engine=engine)
+    sim.feed("s", en.Recording([0.0, 0.5], [1.0, 1e12]))  # 10^13 quanta at once
+    with pytest.raises(en.Diverged, match=r"t=0.5 s in population 's'"):
         sim.run(until=1.0, record=tmp_path / "run")
-    assert len(en.Raster.open(tmp_path / "run")) >= 0
+    kept = en.Raster.open(tmp_path / "run").arrays()
+    assert len(kept.time) == 51  # ten at once, then one every tau*step/|x| = .01 s up to .5 s
+    assert kept.time[-1] < 0.5
 
 
 @pytest.mark.parametrize(
