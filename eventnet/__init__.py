@@ -20,11 +20,17 @@ if TYPE_CHECKING:
     from eventnet.errors import RunFolderError as RunFolderError
     from eventnet.network import Network as Network
     from eventnet.plasticity import STDP as STDP
+    from eventnet.plasticity import PairSTDP as PairSTDP
+    from eventnet.plasticity import Past as Past
+    from eventnet.plasticity import Reconstruction as Reconstruction
+    from eventnet.plasticity import Rule as Rule
+    from eventnet.plasticity import TrueGradient as TrueGradient
     from eventnet.raster import Raster as Raster
     from eventnet.simulation import Run as Run
     from eventnet.simulation import Simulation as Simulation
     from eventnet.sources import Periodic as Periodic
     from eventnet.sources import Recording as Recording
+    from eventnet.sources import SpikeTrain as SpikeTrain
     from eventnet.world import Sampled as Sampled
 
 # Numba alone takes a second to import: a name is loaded when it is first used.
@@ -36,13 +42,19 @@ _HOMES = {
     "FetchError": "errors",
     "RunFolderError": "errors",
     "Network": "network",
+    "PairSTDP": "plasticity",
+    "Past": "plasticity",
     "Periodic": "sources",
     "Raster": "raster",
+    "Reconstruction": "plasticity",
     "Recording": "sources",
+    "Rule": "plasticity",
     "Run": "simulation",
     "STDP": "plasticity",
     "Sampled": "world",
     "Simulation": "simulation",
+    "SpikeTrain": "sources",
+    "TrueGradient": "plasticity",
 }
 
 __all__ = sorted([*_HOMES, "__version__"])

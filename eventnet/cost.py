@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eventnet.engine import kernels as eq
+from eventnet.engine import arrays as ar
 from eventnet.engine.plan import Plan
 
 PASSES = ("forward", "backward", "update")
@@ -117,7 +117,7 @@ class Cost:
         }
 
 
-def snapshot(counters: eq.Counters) -> list[NDArray[np.int64]]:
+def snapshot(counters: ar.Counters) -> list[NDArray[np.int64]]:
     """Copy an engine's counters, to take the difference later."""
     return [array.copy() for array in counters]
 
@@ -129,37 +129,36 @@ def cost_between(
     population, projection, network = (b - a for a, b in zip(before, after, strict=True))
     instants, readings, teachings = (int(k) for k in network)
     rows: dict[str, dict[str, Pass]] = {}
+    late = plan.rule is not None and plan.rule.compiled == "booked"
     guarded: dict[str, float] = {}
     for q in plan.projections:
-        n_in, n_out = q.shape
         c = [int(k) for k in projection[q.index]]
         taught = teachings if plan.has_error[q.target.index] else 0
         returned = taught if plan.has_error[q.source.index] else 0
         learned = taught if plan.plastic[q.index] else 0
+        row, column, booked = ar.ROW, ar.COLUMN, c[ar.BOOKED]
         work = {
             "forward": (
-                c[eq.FORWARD_EVENTS],
-                c[eq.FORWARD_QUANTA],
-                c[eq.FORWARD_QUANTA] * n_out,
-                c[eq.FORWARD_EVENTS] * n_out,
-                readings * n_in * n_out,
-                c[eq.SKIP_FORWARD],
+                *c[ar.FORWARD : ar.FORWARD + 2],
+                c[ar.FORWARD + 3],
+                c[ar.FORWARD + 2],
+                readings * q.synapses,
+                c[ar.SKIP_FORWARD],
             ),
             "backward": (
-                c[eq.BACKWARD_EVENTS],
-                c[eq.BACKWARD_QUANTA],
-                c[eq.BACKWARD_QUANTA] * n_in,
-                c[eq.BACKWARD_EVENTS] * n_in,
-                returned * n_in * n_out,
-                c[eq.SKIP_BACKWARD],
+                *c[ar.BACKWARD : ar.BACKWARD + 2],
+                c[ar.BACKWARD + 3],
+                c[ar.BACKWARD + 2],
+                returned * q.synapses,
+                c[ar.SKIP_BACKWARD],
             ),
             "update": (
-                c[eq.ROW_EVENTS] + c[eq.COLUMN_EVENTS],
-                c[eq.ROW_QUANTA] + c[eq.COLUMN_QUANTA],
-                c[eq.ROW_QUANTA] * n_out + c[eq.COLUMN_QUANTA] * n_in,
-                (c[eq.ROW_EVENTS] + c[eq.BOOKED_ROWS]) * n_out + c[eq.COLUMN_EVENTS],
-                learned * n_in * n_out,
-                c[eq.SKIP_UPDATE],
+                c[row] + c[column],
+                c[row + 1] + c[column + 1],
+                c[row + 3] + c[column + 3],
+                c[row + 2] + (booked + c[column] if late else c[column + 2]),
+                learned * q.synapses,
+                c[ar.SKIP_UPDATE],
             ),
         }
         rows[q.name] = {
@@ -176,14 +175,14 @@ def cost_between(
             for name, (events, quanta, additions, multiply_adds, dense, skipping) in work.items()
         }
         if plan.plastic[q.index]:
-            guarded[q.name] = c[eq.GUARDED] / max(c[eq.PASSES], 1)
+            guarded[q.name] = c[ar.GUARDED] / max(c[ar.PASSES], 1)
     return Cost(
         populations={
             p.name: {
-                "events": int(population[p.index, eq.EVENTS]),
-                "quanta": int(population[p.index, eq.QUANTA]),
-                "error_events": int(population[p.index, eq.ERROR_EVENTS]),
-                "error_quanta": int(population[p.index, eq.ERROR_QUANTA]),
+                "events": int(population[p.index, ar.EVENTS]),
+                "quanta": int(population[p.index, ar.QUANTA]),
+                "error_events": int(population[p.index, ar.ERROR_EVENTS]),
+                "error_quanta": int(population[p.index, ar.ERROR_QUANTA]),
             }
             for p in plan.populations
         },

@@ -17,12 +17,15 @@ from eventnet.errors import ConfigError
 if TYPE_CHECKING:
     import networkx as nx
 
-Kind = Literal["sensor", "layer", "output"]
+Kind = Literal["sensor", "source", "layer", "output"]
 CONSTANT_SUFFIX = "_bias"
 """A learned bias of NAME is the weight from the constant sensor NAME_bias."""
 Activation = Literal["relu", "leaky", "identity"]
 ACTIVATIONS: tuple[Activation, ...] = ("relu", "leaky", "identity")
 LOSSES = ("squared", "softmax")
+
+Edges = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Presynaptic and postsynaptic neuron of every synapse, by rows."""
 
 
 def positive(value: float, name: str, owner: str, unit: str = "") -> float:
@@ -30,6 +33,14 @@ def positive(value: float, name: str, owner: str, unit: str = "") -> float:
     number = float(value)
     if not (math.isfinite(number) and number > 0):
         raise ConfigError(f"{name}={value}{unit} on {owner}: must be positive and finite")
+    return number
+
+
+def not_negative(value: float, name: str, owner: str, unit: str = "") -> float:
+    """Return `value` as a float if it is finite and at least 0, else raise naming all three."""
+    number = float(value)
+    if not (math.isfinite(number) and number >= 0):
+        raise ConfigError(f"{name}={value}{unit} on {owner}: must be >= 0 and finite")
     return number
 
 
@@ -50,7 +61,7 @@ class Population:
     name : str
     index : int
         Place in the order of creation.
-    kind : {"sensor", "layer", "output"}
+    kind : {"sensor", "source", "layer", "output"}
     size : int
         Number of neurons.
     tau, error_tau : float
@@ -70,6 +81,8 @@ class Population:
         Only of outputs: "squared" or "softmax" (cross-entropy).
     tolerance : float
         Of softmax: how far a decaying z may move before its error is evaluated again.
+    lr : float or None
+        Learning rate of what leads into it, 1/s; None: the rule's.
     constant : bool
         A sensor that reads 1 from the start and is fed by nobody: it carries learned biases.
     """
@@ -88,6 +101,7 @@ class Population:
     bias: NDArray[np.float64] = field(repr=False)
     loss: str | None = None
     tolerance: float = 0.0
+    lr: float | None = None
     constant: bool = False
 
     def __str__(self) -> str:
@@ -103,12 +117,19 @@ class Projection:
     source, target : Population
     index : int
         Place in the order of creation.
-    weights : ndarray, shape (source.size, target.size), or None
-        Initial weights; None: drawn from N(0, 2/(n_in + n_out)) by the simulation's generator.
+    weights : ndarray or None
+        Initial weights, shape (source.size, target.size) or (synapses,); None: drawn by the
+        simulation's generator.
     plastic : bool
         Whether learning changes the weights.
     delay, error_delay : float
         Seconds from a spike to its arrival, and from an error spike back to its own.
+    edges : tuple of two ndarrays of int, shape (synapses,), or None
+        Presynaptic and postsynaptic neuron of every synapse, by rows; None: all to all.
+    fan_in : int or None
+        Synapses drawn for each target neuron by the simulation's generator.
+    bounds : tuple of float or None
+        Least and largest weight that learning may reach.
     """
 
     source: Population
@@ -118,6 +139,21 @@ class Projection:
     plastic: bool = True
     delay: float = 0.0
     error_delay: float = 0.0
+    edges: Edges | None = field(default=None, repr=False)
+    fan_in: int | None = None
+    bounds: tuple[float, float] | None = None
+
+    @property
+    def sparse(self) -> bool:
+        """Whether some neurons are not connected."""
+        return self.edges is not None or self.fan_in is not None
+
+    @property
+    def synapses(self) -> int:
+        """How many synapses it has."""
+        if self.edges is not None:
+            return len(self.edges[0])
+        return self.target.size * (self.source.size if self.fan_in is None else self.fan_in)
 
     @property
     def name(self) -> str:
@@ -193,6 +229,25 @@ class Network:
         """
         return self._add(name, "sensor", size, step=step, tau=tau, threshold=threshold)
 
+    def source(
+        self, name: str, size: int, *, step: float = 1.0, tau: float | None = None
+    ) -> Population:
+        """Add a population whose spikes are given: an event camera, or a recorded raster.
+
+        Its spikes bypass the encoder; feed it a `SpikeTrain`.
+
+        Parameters
+        ----------
+        name : str
+        size : int
+            Number of neurons.
+        step : float
+            Signal that one spike stands for.
+        tau : float, optional
+            Time constant with which its receivers decode it, s; default: the network's.
+        """
+        return self._add(name, "source", size, step=step, tau=tau)
+
     def layer(
         self,
         name: str,
@@ -207,6 +262,7 @@ class Network:
         tau: float | None = None,
         error_tau: float | None = None,
         threshold: float = 0.5,
+        lr: float | None = None,
     ) -> Population:
         """Add a hidden population ``h(bias + u)``, where u is the decoded input.
 
@@ -231,6 +287,8 @@ class Network:
             Time constants of its forward and its error coder, s; default: the network's, and `tau`.
         threshold : float
             Of the forward and of the error quantizer, in [1/2, 1].
+        lr : float, optional
+            Learning rate of the projections into it, 1/s; default: the rule's.
         """
         if activation not in ACTIVATIONS:
             raise unknown(f"activation of {name}", str(activation), ACTIVATIONS)
@@ -247,6 +305,7 @@ class Network:
             tau=tau,
             error_tau=error_tau,
             threshold=threshold,
+            lr=lr,
         )
 
     def output(
@@ -261,6 +320,7 @@ class Network:
         error_tau: float | None = None,
         threshold: float = 0.5,
         tolerance: float | None = None,
+        lr: float | None = None,
     ) -> Population:
         """Add a population that is read out, ``z = bias + u``, and compared with a teacher.
 
@@ -286,6 +346,8 @@ class Network:
         tolerance : float, optional
             Of softmax: between arrivals its error is evaluated again each time that some z has moved
             by so much; default: error_step.
+        lr : float, optional
+            Learning rate of the projections into it, 1/s; default: the rule's.
         """
         if loss not in LOSSES:
             raise unknown(f"loss of {name}", str(loss), LOSSES)
@@ -301,6 +363,7 @@ class Network:
             threshold=threshold,
             loss=loss,
             tolerance=tolerance,
+            lr=lr,
         )
 
     def connect(
@@ -309,19 +372,32 @@ class Network:
         target: Population | str,
         *,
         weights: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        edges: ArrayLike | None = None,
+        fan_in: int | None = None,
         plastic: bool = True,
+        bounds: tuple[float, float] | None = None,
         delay: float = 0.0,
         error_delay: float = 0.0,
     ) -> Projection:
-        """Project every neuron of `source` to every neuron of `target`.
+        """Project every neuron of `source` to every neuron of `target`, or those that are named.
 
         Parameters
         ----------
         source, target : Population or str
-        weights : array_like, shape (source.size, target.size), optional
-            Default: drawn from N(0, 2/(n_in + n_out)) by the simulation's generator.
+        weights : array_like, shape (source.size, target.size), or (synapses,) with `edges`
+            Default: drawn by the simulation's generator from N(0, 2/(n_in + n_out)), where n_in and n_out
+            are the synapses of a target and of a source neuron, on average.
+        mask : array_like of bool, shape (source.size, target.size), optional
+            Which synapses there are.
+        edges : array_like of int, shape (synapses, 2), optional
+            The same as pairs (source neuron, target neuron), each at most once.
+        fan_in : int, optional
+            The same as a number: so many are drawn for each target neuron.
         plastic : bool
             False keeps the weights fixed.
+        bounds : tuple of float, optional
+            Least and largest weight that learning may reach.
         delay, error_delay : float
             Seconds that a spike travels, and an error spike back. The weight is read on arrival. A
             cycle of projections must have a delay somewhere, and one through which errors come
@@ -331,37 +407,36 @@ class Network:
         ------
         ConfigError
             For a sensor as target, an output as source, a second projection between the same two,
-            or weights of another shape or that are not finite.
+            synapses that do not exist, or weights of another shape, out of bounds or not finite.
+
+        Examples
+        --------
+        >>> net = Network(tau=0.1)
+        >>> retina, layer = net.sensor("retina", 100, step=0.1), net.layer("layer", 50, step=0.1)
+        >>> net.connect(retina, layer, fan_in=10, bounds=(-1, 1)).synapses
+        500
         """
         pre = self.population(source)
         post = self.population(target)
         name = f"{pre.name} -> {post.name}"
-        if post.kind == "sensor":
-            raise ConfigError(f"{name}: a sensor takes readings, not spikes; connect to a layer")
+        if post.kind in ("sensor", "source"):
+            raise ConfigError(f"{name}: a {post.kind} takes no spikes; connect to a layer")
         if pre.kind == "output":
             raise ConfigError(f"{name}: an output sends no spikes; use a layer with identity")
         if self.graph.has_edge(pre.name, post.name):
             raise ConfigError(f"{name}: already connected; give it all its weights at once")
-        for what, value in (("delay", delay), ("error_delay", error_delay)):
-            if not (math.isfinite(value) and value >= 0):
-                raise ConfigError(f"{what}={value} s on {name}: must be >= 0 and finite")
-        array: NDArray[np.float64] | None = None
-        if weights is not None:
-            array = np.array(weights, dtype=np.float64)
-            if array.shape != (pre.size, post.size):
-                raise ConfigError(
-                    f"weights of shape {array.shape} on {name}: must be {(pre.size, post.size)}"
-                )
-            if not np.isfinite(array).all():
-                raise ConfigError(f"weights on {name}: all must be finite")
+        pairs, array = _synapses(pre, post, weights, mask, edges, fan_in)
         projection = Projection(
             pre,
             post,
             len(self.projections),
             array,
             bool(plastic),
-            float(delay),
-            float(error_delay),
+            not_negative(delay, "delay", name, " s"),
+            not_negative(error_delay, "error_delay", name, " s"),
+            pairs,
+            fan_in,
+            _bounds(name, bounds, array),
         )
         self.graph.add_edge(pre.name, post.name, projection=projection)
         cycle = self._cycle(pre.name, post.name) if delay == 0 else []
@@ -417,6 +492,7 @@ class Network:
         threshold: float = 0.5,
         loss: str | None = None,
         tolerance: float | None = None,
+        lr: float | None = None,
         constant: bool = False,
     ) -> Population:
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", name):
@@ -458,6 +534,7 @@ class Network:
             tolerance=positive(
                 next((v for v in (tolerance, error_step) if v is not None), 1.0), "tolerance", name
             ),
+            lr=None if lr is None else not_negative(lr, "lr", name),
             constant=constant,
         )
         self.graph.add_node(name, population=population)
@@ -497,6 +574,7 @@ class Network:
                     "activation": p.activation,
                     "leak": p.leak,
                     "loss": p.loss,
+                    "lr": p.lr,
                     "bias": p.bias.tolist() if p.bias.any() else 0.0,
                 }
                 for p in self.populations
@@ -508,8 +586,95 @@ class Network:
                     "plastic": q.plastic,
                     "delay": q.delay,
                     "error_delay": q.error_delay,
+                    "synapses": q.synapses,
+                    "bounds": q.bounds,
                     "weights": "given" if q.weights is not None else "N(0, 2/(n_in + n_out))",
                 }
                 for q in self.projections
             ],
         }
+
+
+def _synapses(
+    pre: Population,
+    post: Population,
+    weights: ArrayLike | None,
+    mask: ArrayLike | None,
+    edges: ArrayLike | None,
+    fan_in: int | None,
+) -> tuple[Edges | None, NDArray[np.float64] | None]:
+    """Check which synapses a projection has and their weights; both in order of rows."""
+    name = f"{pre.name} -> {post.name}"
+    if sum(given is not None for given in (mask, edges, fan_in)) > 1:
+        raise ConfigError(f"{name}: give one of mask, edges and fan_in")
+    array = None if weights is None else np.array(weights, dtype=np.float64)
+    if array is not None and not np.isfinite(array).all():
+        raise ConfigError(f"weights on {name}: all must be finite")
+    shape: tuple[int, ...] = (pre.size, post.size)
+    pairs: Edges | None = None
+    if mask is not None:
+        chosen = np.asarray(mask)
+        if chosen.shape != shape or chosen.dtype != bool:
+            raise ConfigError(
+                f"mask of {chosen.dtype} and shape {chosen.shape} on {name}: must be bool, {shape}"
+            )
+        if array is not None and array.shape == shape:
+            array = array[chosen]
+        rows, columns = np.nonzero(chosen)
+        pairs = rows.astype(np.int64), columns.astype(np.int64)
+        shape = rows.shape
+    elif edges is not None:
+        given = np.asarray(edges)
+        if given.ndim != 2 or given.shape[1] != 2 or not np.issubdtype(given.dtype, np.integer):
+            raise ConfigError(
+                f"edges of {given.dtype} and shape {given.shape} on {name}: must be integers, (n, 2)"
+            )
+        outside = (given < 0).any(axis=1) | (given >= shape).any(axis=1)
+        if outside.any():
+            raise ConfigError(
+                f"edge {tuple(given[outside][0].tolist())} on {name}: there are {shape[0]} source and "
+                f"{shape[1]} target neurons, counted from 0"
+            )
+        order = np.lexsort((given[:, 1], given[:, 0]))
+        given = given[order].astype(np.int64)
+        twice = (np.diff(given, axis=0) == 0).all(axis=1)
+        if twice.any():
+            raise ConfigError(
+                f"edge {tuple(given[1:][twice][0].tolist())} on {name}: is there twice; add its weights"
+            )
+        shape = (len(given),)
+        if array is not None and array.shape == shape:
+            array = array[order]
+        pairs = given[:, 0].copy(), given[:, 1].copy()
+    elif fan_in is not None:
+        if isinstance(fan_in, bool) or int(fan_in) != fan_in or not 1 <= fan_in <= pre.size:
+            raise ConfigError(
+                f"fan_in={fan_in} on {name}: must be a whole number from 1 to {pre.size}"
+            )
+        if array is not None:
+            raise ConfigError(f"{name}: weights cannot be given for synapses that are drawn")
+    if array is not None and array.shape != shape:
+        raise ConfigError(f"weights of shape {array.shape} on {name}: must be {shape}")
+    return pairs, array
+
+
+def _bounds(
+    name: str, bounds: tuple[float, float] | None, weights: NDArray[np.float64] | None
+) -> tuple[float, float] | None:
+    if bounds is None:
+        return None
+    low, high = (float(bound) for bound in bounds)
+    if not low < high:
+        raise ConfigError(f"bounds={bounds} on {name}: the first must be below the second")
+    if weights is not None:
+        check_bounds(name, (low, high), weights)
+    return low, high
+
+
+def check_bounds(
+    name: str, bounds: tuple[float, float] | None, weights: NDArray[np.float64]
+) -> None:
+    """Raise a ConfigError if a weight lies outside of `bounds`."""
+    if bounds is not None and weights.size:
+        if not bounds[0] <= weights.min() <= weights.max() <= bounds[1]:
+            raise ConfigError(f"weights on {name}: must lie within bounds={bounds}")

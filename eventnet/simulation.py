@@ -19,9 +19,17 @@ from eventnet.cost import Cost, cost_between, snapshot
 from eventnet.engine import make_engine
 from eventnet.engine.plan import Plan, describe, make_plan
 from eventnet.errors import ConfigError, DataError, RunFolderError
-from eventnet.network import Network, Population, Projection, positive
-from eventnet.plasticity import STDP
-from eventnet.sources import Source, with_hold
+from eventnet.network import (
+    Edges,
+    Network,
+    Population,
+    Projection,
+    check_bounds,
+    not_negative,
+    positive,
+)
+from eventnet.plasticity import Rule
+from eventnet.sources import Source, SpikeTrain, with_hold
 from eventnet.world import LearningSwitch, Probe, Sampled, Sampler, World, check_values
 
 if TYPE_CHECKING:
@@ -84,7 +92,7 @@ class Simulation:
     ----------
     network : Network
         Further changes to it do not reach the simulation.
-    plasticity : STDP, optional
+    plasticity : Rule, optional
         None: weights stay as they are and no errors are formed.
     engine : {"compiled", "actors"}
         The fast one, or the readable reference; both give the same spikes.
@@ -117,7 +125,7 @@ class Simulation:
         self,
         network: Network,
         *,
-        plasticity: STDP | None = None,
+        plasticity: Rule | None = None,
         engine: str = "compiled",
         seed: int = 0,
         t0: float = 0.0,
@@ -144,8 +152,9 @@ class Simulation:
         Parameters
         ----------
         sensor : Population or str
-        source : Recording, Periodic or Sampled
-            Recordings go to the engine in blocks; a `Sampled` function is called at its own rate.
+        source : Recording, Periodic, Sampled or SpikeTrain
+            Recordings go to the engine in blocks; a `Sampled` function is called at its own rate. A
+            source population takes a `SpikeTrain`.
 
         Raises
         ------
@@ -154,7 +163,8 @@ class Simulation:
         DataError
             If widths differ, values are not finite, or the source begins before the simulation.
         """
-        population = self._get(sensor, "sensor", "feed")
+        given = isinstance(source, SpikeTrain)
+        population = self._get(sensor, "source" if given else "sensor", "feed")
         self._attach(population, source)
 
     def teach(
@@ -201,6 +211,8 @@ class Simulation:
             First and last time for a rate; default: from now on, without end.
         """
         found = self.network.population(population)
+        if found.kind == "source":
+            raise ConfigError(f"probe on {found.name}: it has spikes but no signal; see the raster")
         if (rate is None) == (times is None):
             raise ConfigError(f"probe on {found.name}: give either a rate or times")
         if found.name in self._probes:
@@ -260,26 +272,47 @@ class Simulation:
             self._engine.learning = on
 
     def weights(self, projection: Projection | str) -> Floats:
-        """Return a copy of a projection's present weights, shape (n_in, n_out)."""
+        """Return a copy of a projection's present weights, (n_in, n_out); sparse: (synapses,)."""
         return self._engine.weights(self.network.projection(projection).index).copy()
 
+    def edges(self, projection: Projection | str) -> Edges:
+        """Return the source and the target neuron of every synapse, in the order of `weights`."""
+        found = self.network.projection(projection)
+        edges = self.plan.edges[found.index]
+        if edges is None:
+            pre, post = np.indices(found.shape).reshape(2, -1)
+            return pre, post
+        return edges[0].copy(), edges[1].copy()
+
     def set_weights(self, projection: Projection | str, weights: ArrayLike) -> None:
-        """Replace a projection's weights, shape (n_in, n_out), between runs; traces stay.
+        """Replace a projection's weights, shaped as `weights` returns them; traces stay.
 
         Raises
         ------
         ConfigError
-            For another shape, or weights that are not finite.
+            For another shape, or weights that are out of bounds or not finite.
         """
         found = self.network.projection(projection)
         array = np.asarray(weights, dtype=np.float64)
-        if array.shape != found.shape:
-            raise ConfigError(
-                f"weights of shape {array.shape} on {found.name}: must be {found.shape}"
-            )
+        shape = (found.synapses,) if found.sparse else found.shape
+        if array.shape != shape:
+            raise ConfigError(f"weights of shape {array.shape} on {found.name}: must be {shape}")
         if not np.isfinite(array).all():
             raise ConfigError(f"weights on {found.name}: all must be finite")
+        check_bounds(found.name, found.bounds, array)
         self._engine.set_weights(found.index, array)
+
+    def scale_lr(self, factor: float) -> None:
+        """Let every projection learn at `factor` times its rate from now on: a schedule's step."""
+        self._engine.scale_lr(not_negative(factor, "factor", "scale_lr"))
+
+    def finish(self) -> None:
+        """Add to the weights what the decaying traces would still bring if no further spike came.
+
+        Then the plasticity traces start at rest. For `Past` this is the area that is still open, for
+        `Reconstruction` the tail of the integral; `STDP` has counted it already.
+        """
+        self._engine.finish()
 
     def reset(self) -> None:
         """Go back to t0 at rest: forget everything but the weights and whether it learns.
@@ -420,6 +453,8 @@ class Simulation:
         if isinstance(source, Sampled):
             self._not_past(source.time_of(0), f"source of {population.name}")
             self.world.add(Sampler(population, source))
+        elif isinstance(source, SpikeTrain):
+            self._attach_train(population, source)
         else:
             if source.width != population.size:
                 raise DataError(
@@ -433,6 +468,16 @@ class Simulation:
                 check_values(population, values, "", k)
             self._engine.feed(population.index, source)
         self._fed.add(population.name)
+
+    def _attach_train(self, population: Population, train: SpikeTrain) -> None:
+        if train.size > population.size:
+            raise DataError(
+                f"spikes of neuron {train.size - 1} for {population.name}: its size is "
+                f"{population.size}"
+            )
+        if len(train):
+            self._not_past(float(train.times[0]), f"source of {population.name}")
+        self._engine.feed(population.index, train)
 
     def _not_past(self, time: float, what: str) -> None:
         if time < self.plan.t0 or time <= self.world.settled:

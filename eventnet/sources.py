@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from eventnet.errors import DataError
 from eventnet.network import positive
+
+if TYPE_CHECKING:
+    from eventnet.raster import Raster
 
 Floats = NDArray[np.float64]
 
@@ -153,3 +156,95 @@ def with_hold(source: Source, hold: float) -> Recording:
     gaps = np.full((int(keep.sum()), source.width), np.nan)
     order = np.argsort(all_times, kind="stable")
     return Recording(all_times[order], np.concatenate([values, gaps])[order])
+
+
+@dataclass(frozen=True, eq=False)
+class SpikeTrain:
+    """Given spikes: what an event camera sent, or a recorded raster, to be replayed.
+
+    Parameters
+    ----------
+    times : array_like, shape (n,)
+        Seconds.
+    neurons : array_like of int, shape (n,)
+    counts : array_like of int, shape (n,), optional
+        Signed; default: 1. Spikes of one neuron at one time are added up; a sum of 0 is none.
+
+    Raises
+    ------
+    DataError
+        For lengths that differ, times that are not finite, or neurons and counts that are no whole
+        numbers or out of range.
+
+    Examples
+    --------
+    >>> train = SpikeTrain([0.2, 0.1, 0.2], [3, 1, 3], [1, -1, 1])
+    >>> len(train), train.size
+    (2, 4)
+    """
+
+    times: Floats
+    neurons: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    def __init__(
+        self, times: ArrayLike, neurons: ArrayLike, counts: ArrayLike | None = None
+    ) -> None:
+        stamps = np.asarray(times, dtype=np.float64).reshape(-1)
+        given = [np.asarray(neurons).reshape(-1)]
+        given.append(
+            np.ones(len(stamps), dtype=np.int64) if counts is None else np.asarray(counts).ravel()
+        )
+        for what, array in zip(("neurons", "counts"), given, strict=True):
+            if array.shape != stamps.shape:
+                raise DataError(f"{len(array)} {what} for {len(stamps)} times: must be as many")
+            if array.size and not (
+                np.issubdtype(array.dtype, np.number) and (array == np.floor(array)).all()
+            ):
+                raise DataError(f"{what} of a spike train: must be whole numbers")
+        if not np.isfinite(stamps).all():
+            raise DataError("times of a spike train: must be finite")
+        if len(stamps) and (given[0].min() < 0 or np.abs(given[1]).max() > 2**31 - 1):
+            raise DataError("a spike train needs neurons >= 0 and counts within 2**31 - 1")
+        order = np.lexsort((given[0], stamps))
+        stamps, members = stamps[order], given[0][order].astype(np.int64)
+        signed = given[1][order].astype(np.int64)
+        new = np.ones(len(stamps), dtype=bool)
+        new[1:] = (np.diff(stamps) != 0) | (np.diff(members) != 0)
+        if len(stamps):
+            signed = np.add.reduceat(signed, np.flatnonzero(new))
+        stamps, members = stamps[new], members[new]
+        object.__setattr__(self, "times", stamps[signed != 0])
+        object.__setattr__(self, "neurons", members[signed != 0])
+        object.__setattr__(self, "counts", signed[signed != 0])
+
+    @classmethod
+    def replay(cls, raster: Raster, population: str) -> SpikeTrain:
+        """Return what one population of a raster sent."""
+        spikes = raster.select(population).arrays()
+        return cls(spikes.time, spikes.neuron, spikes.count)
+
+    @property
+    def size(self) -> int:
+        """Return the least number of neurons that the train needs."""
+        return int(self.neurons.max()) + 1 if len(self.neurons) else 0
+
+    @property
+    def width(self) -> int:
+        """Return 2: a sample is a neuron and its count."""
+        return 2
+
+    def __len__(self) -> int:
+        """Return the number of spikes."""
+        return len(self.times)
+
+    def block(self, start: int, stop: int) -> tuple[Floats, Floats]:
+        """Return the times (n,) in s and (neuron, count) (n, 2) of spikes start to stop - 1.
+
+        A block never ends between spikes of one time, unless it holds no other.
+        """
+        if stop < len(self.times):
+            whole = int(np.searchsorted(self.times, self.times[stop], side="left"))
+            stop = whole if whole > start else stop
+        table = np.stack([self.neurons[start:stop], self.counts[start:stop]], axis=1)
+        return self.times[start:stop], table.astype(np.float64)

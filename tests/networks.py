@@ -16,10 +16,23 @@ from eventnet.engine.plan import make_plan
 @dataclass
 class Case:
     network: en.Network
-    sources: dict[int, en.Recording]
-    rule: en.STDP
+    sources: dict[int, Any]
+    rule: en.Rule
     seed: int
     until: float = 0.6
+
+
+@st.composite
+def rules(draw: Any) -> en.Rule:
+    """Every rule that both engines have; half of the draws are STDP."""
+    lr = draw(st.sampled_from([0.05, 0.3]))
+    return draw(
+        st.one_of(
+            st.sampled_from([en.STDP(lr, cap=cap) for cap in (0.5, 0.1, None)]),
+            st.sampled_from([en.STDP(lr), en.Past(lr), en.Reconstruction(lr)]),
+            st.just(en.PairSTDP(lr=0.001, tau_plus=0.03)),
+        )
+    )
 
 
 @st.composite
@@ -27,6 +40,8 @@ def cases(draw: Any) -> Case:
     """A network of depth 1 to 4 with biases, skip connections and coincident sensor times."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     network = en.Network(tau=draw(st.sampled_from([0.02, 0.1, 0.5])))
+    rule = draw(rules())
+    lr = st.sampled_from([None, None, 0.02] if rule.error_driven else [None])
     own_taus = draw(st.booleans())
     tau = st.sampled_from([None, 0.02, 0.1, 0.3] if own_taus else [None])
     sensors = [
@@ -38,6 +53,25 @@ def cases(draw: Any) -> Case:
         )
         for k in range(draw(st.integers(1, 3)))
     ]
+    if draw(st.sampled_from([True, False, False])):
+        sensors.append(network.source("source", 3, step=0.2, tau=draw(tau)))
+
+    def synapses(source: Any, target: Any) -> dict[str, Any]:
+        """Which synapses, and their bounds."""
+        chosen: dict[str, Any] = {}
+        kind = draw(st.sampled_from(["all", "all", "mask", "edges", "fan_in"]))
+        mask = rng.random((source.size, target.size)) < 0.7
+        if kind == "mask":
+            chosen = {"mask": mask, "weights": rng.normal(0, 0.5, mask.shape)}
+        elif kind == "edges":
+            edges = rng.permutation(np.argwhere(mask))
+            chosen = {"edges": edges, "weights": rng.normal(0, 0.5, len(edges)).clip(-2, 2)}
+        elif kind == "fan_in":
+            chosen = {"fan_in": int(rng.integers(1, source.size + 1))}
+        if draw(st.sampled_from([False, False, True])):
+            chosen["bounds"] = (-2.5, 2.5) if "weights" in chosen else (-0.5, 0.5)
+        return chosen
+
     layers: list[Any] = []
     delay = st.sampled_from([0.0, 0.0, 0.01, 0.017] if draw(st.booleans()) else [0.0])
     for depth in range(draw(st.integers(1, 4))):
@@ -52,6 +86,7 @@ def cases(draw: Any) -> Case:
             error_tau=draw(tau),
             error_step=draw(st.sampled_from([0.01, 0.05])),
             threshold=draw(st.sampled_from([0.5, 0.5, 0.75, 1.0])),
+            lr=draw(lr),
         )
         sources = sensors if depth == 0 else [layers[-1]]
         skips = [p for p in [*sensors, *layers] if p not in sources and draw(st.booleans())]
@@ -62,6 +97,7 @@ def cases(draw: Any) -> Case:
                 plastic=draw(st.sampled_from([True, True, False])),
                 delay=draw(delay),
                 error_delay=draw(delay),
+                **synapses(source, layer),
             )
         layers.append(layer)
     if draw(st.sampled_from([True, False, False])):  # a recurrent projection
@@ -83,12 +119,26 @@ def cases(draw: Any) -> Case:
         error_tau=draw(tau),
         tolerance=draw(st.sampled_from([None, 0.02])),
     )
-    network.connect(layers[-1], output, delay=draw(delay), error_delay=draw(delay))
+    network.connect(
+        layers[-1],
+        output,
+        delay=draw(delay),
+        error_delay=draw(delay),
+        **synapses(layers[-1], output),
+    )
     if len(layers) > 1 and draw(st.booleans()):
         network.connect(layers[0], output)
-    recordings = {}
+    recordings: dict[int, Any] = {}
     for population in [*sensors, output]:
         n = draw(st.integers(4, 20))
+        if population.kind == "source":
+            spikes = 4 * n
+            recordings[population.index] = en.SpikeTrain(
+                np.round(0.6 * rng.random(spikes), 2),
+                rng.integers(0, 3, spikes),
+                rng.choice([-2, -1, 1, 1, 3], spikes),
+            )
+            continue
         on_grid = draw(st.booleans())  # times that coincide with other sensors' and with own spikes
         times = rng.choice(np.arange(60) / 100, n) if on_grid else 0.6 * rng.random(n)
         values = rng.normal(0, 1, (n, population.size))
@@ -99,9 +149,6 @@ def cases(draw: Any) -> Case:
         if population is output:
             values[rng.random(values.shape) < 0.1] = np.nan
         recordings[population.index] = en.Recording(np.sort(times), values)
-    rule = en.STDP(
-        lr=draw(st.sampled_from([0.05, 0.3])), cap=draw(st.sampled_from([0.5, 0.1, None]))
-    )
     return Case(network, recordings, rule, int(rng.integers(2**31)))
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -231,3 +232,36 @@ def test_without_a_network_the_drone_says_what_it_tried(place: Path) -> None:
     assert "gtsam" in done.stderr
     assert "EVENTNET_DATA" in done.stderr
     assert not (place / "runs").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
+def test_the_bar_of_a_run_follows_that_of_its_fetch(place: Path) -> None:
+    root = str(Path(__file__).resolve().parent.parent)
+    screen, terminal = os.openpty()
+    running = subprocess.Popen(
+        [sys.executable, "-m", "eventnet.cli", "run", "drone", "--until", "3"],
+        cwd=place,
+        env=os.environ
+        | {
+            "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])]),
+            "EVENTNET_CACHE": str(place / "cache"),
+            "TERM": "xterm",
+            "COLUMNS": "100",
+        },
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    shown = b""
+    with suppress(OSError):  # the other side was closed
+        while chunk := os.read(screen, 4096):
+            shown += chunk
+    os.close(screen)
+    assert running.communicate()[0]
+    assert running.returncode == 0
+    fetched, ran = shown.rindex(b"gtsam"), shown.index(b"s simulated")
+    assert fetched < ran
+    # One display at a time: the cursor is hidden and shown again twice, and comes back before the run.
+    assert shown.count(b"\x1b[?25l") == shown.count(b"\x1b[?25h") == 2
+    assert fetched < shown.index(b"\x1b[?25h") < ran
+    assert b"3.0/3.0 s simulated" in shown

@@ -49,7 +49,7 @@ def test_engines_agree_event_for_event(record_property: Callable[[str, object], 
         codes = np.asarray(spikes[1], dtype=int)
         hidden = [p.index for p in populations if p.kind == "layer"]
         assume(np.isin(codes, hidden).sum() >= 50)
-        assume((codes >= len(populations)).sum() >= 5)
+        assume((codes >= len(populations)).sum() >= 5 or not case.rule.error_driven)
         for ours, theirs in zip(spikes, actors[0], strict=True):
             np.testing.assert_array_equal(ours, theirs)
         for ours, theirs in zip(weights, actors[1], strict=True):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import subprocess
+import time
 import xml.etree.ElementTree as ET
-from itertools import combinations
+from collections import Counter
+from itertools import combinations, pairwise
 from pathlib import Path
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -15,7 +17,7 @@ import pytest
 from test_cli import SCENARIO, eventnet
 
 import eventnet as en
-from eventnet import graph
+from eventnet import drawing, graph
 from eventnet.engine.compiled import CompiledEngine
 from eventnet.engine.plan import make_plan
 
@@ -84,6 +86,27 @@ def digits() -> en.Network:
     return net
 
 
+def chain(layers: int) -> en.Network:
+    net = en.Network(tau=0.1)
+    before = net.sensor("start", 1, step=0.1)
+    for k in range(layers):
+        layer = net.layer(f"layer{k}", 1, step=0.1)
+        net.connect(before, layer, plastic=False)
+        before = layer
+    return net
+
+
+def sparse() -> en.Network:
+    """A thin projection, a masked one, rates and bounds of their own."""
+    net = en.Network(tau=0.1)
+    net.sensor("retina", 4000, step=0.1)
+    net.layer("hidden", 500, step=0.1, error_step=0.1, lr=0.2)
+    net.output("label", 10, error_step=0.1, loss="softmax", tolerance=0.02)
+    net.connect("retina", "hidden", fan_in=40, bounds=(-1, 1))
+    net.connect("hidden", "label", mask=np.arange(5000).reshape(500, 10) % 3 == 0)
+    return net
+
+
 def recurrent() -> en.Network:
     """A layer that hears itself, and one that talks back, each after a delay."""
     net = small()
@@ -95,7 +118,7 @@ def recurrent() -> en.Network:
     return net
 
 
-NETWORKS = {f.__name__: f for f in (small, deep, wide, digits, recurrent)}
+NETWORKS = {f.__name__: f for f in (small, deep, wide, digits, sparse, recurrent)}
 
 
 @pytest.fixture(params=NETWORKS)
@@ -106,22 +129,26 @@ def network(request: pytest.FixtureRequest) -> en.Network:
 # -- the estimate --------------------------------------------------------------------------------------
 
 
+def within(value: object) -> list[np.ndarray]:
+    """Every array in nested tuples."""
+    if isinstance(value, tuple):
+        return [array for member in value for array in within(member)]
+    return [value] if isinstance(value, np.ndarray) else []
+
+
 @pytest.mark.parametrize("plasticity", [True, False])
 def test_the_bytes_are_those_of_a_real_engine(network: en.Network, plasticity: bool) -> None:
     rule = en.STDP(lr=0.1) if plasticity else None
     plan = make_plan(network, rule, np.random.default_rng(0))
     engine = CompiledEngine(plan, lambda *batch: None)
-    members = vars(engine).values()
-    arrays = [m for m in members if isinstance(m, np.ndarray)]
-    arrays += [a for m in members if isinstance(m, tuple) for a in m]
+    arrays = [a for name, member in vars(engine).items() if name != "plan" for a in within(member)]
     real = sum(array.nbytes for array in arrays)
-    found = graph.estimate(network, plasticity)
+    found = graph.estimate(network, rule)
     assert found.weight_bytes == sum(w.nbytes for w in plan.weights)
     assert found.bytes == pytest.approx(real, rel=0.1)
     # The buffer of spikes has one size for all networks and must not hide a wrong coefficient.
     fixed = sum(array.nbytes for array in engine._buffer)
     assert found.bytes - fixed == pytest.approx(real - fixed, rel=0.1)
-    assert graph.array_bytes(engine) == real
 
 
 def test_the_additions_of_spikes_are_those_that_a_run_counts() -> None:
@@ -156,7 +183,7 @@ def test_counts_of_a_network_by_hand() -> None:
     assert found.training == found.forward + 50 * 2 + (3 * 50 + 50 * 2)  # back, and all updated
     assert found.spike == {"gyro": 50 + 50, "hidden": 2 + 2, "turn": 0}
     assert found.error_spike == {"hidden": 3, "turn": 50 + 50}
-    still = graph.estimate(small(), plasticity=False)
+    still = graph.estimate(small(), None)
     assert still.training == still.forward == 250
     assert still.spike == {"gyro": 50, "hidden": 2, "turn": 0}
     assert still.error_spike == {}
@@ -170,6 +197,25 @@ def test_an_estimate_allocates_nothing_of_the_networks_size() -> None:
     net.connect("world", "answer")
     assert graph.estimate(net).weight_bytes == 8 * 2 * 10**12
     assert "(16 TB of weights" in str(net)
+
+
+def test_an_estimate_of_a_hundred_populations_is_there_at_once() -> None:
+    net = chain(100)
+    begin = time.process_time()
+    assert graph.estimate(net).neurons == 101
+    assert time.process_time() - begin < 1.0
+
+
+def test_synapses_that_are_not_there_cost_nothing() -> None:
+    net = en.Network(tau=0.1)
+    net.sensor("retina", 100, step=0.1)
+    net.output("answer", 50, error_step=0.1)
+    net.connect("retina", "answer", fan_in=10, bounds=(-1, 1))
+    found = graph.estimate(net)
+    assert (found.synapses, found.weight_bytes, found.training) == (500, 4000, 1000)
+    assert (found.spike["retina"], found.error_spike["answer"]) == (5 + 5, 10)
+    assert "500 synapses" in str(net)
+    assert "bounds -1 to 1" in str(net)
 
 
 # -- the table -----------------------------------------------------------------------------------------
@@ -189,7 +235,7 @@ def test_print_shows_everything_in_80_columns(network: en.Network) -> None:
     for q in network.projections:
         line = next(line for line in lines if line.startswith(f"{q.name} "))
         assert "{:,} x {:,}".format(*q.shape) in line
-        assert f" {math.prod(q.shape):,} " in line
+        assert f" {q.synapses:,} " in line
         assert ("plastic" if q.plastic else "fixed") in line
         assert (f"delay {q.delay:g} s" in line) == (q.delay > 0)
     assert str(graph.estimate(network)) in text
@@ -258,6 +304,7 @@ def test_graphml_and_json_come_back_as_the_same_graph(network: en.Network, tmp_p
     for q in network.projections:
         edge = plain.edges[q.source.name, q.target.name]
         assert (edge["n_in"], edge["n_out"]) == q.shape
+        assert edge["synapses"] == q.synapses
         assert (edge["plastic"], edge["delay"]) == (q.plastic, q.delay)
         assert "weights" not in edge
     assert data["graph"] == {"tau": network.tau}
@@ -294,12 +341,7 @@ def test_an_unknown_suffix_lists_those_there_are(tmp_path: Path) -> None:
 
 
 def test_a_picture_that_no_viewer_opens_is_refused(tmp_path: Path) -> None:
-    net = en.Network(tau=0.1)
-    before = net.sensor("start", 1, step=0.1)
-    for k in range(100):
-        layer = net.layer(f"layer{k}", 1, step=0.1)
-        net.connect(before, layer, plastic=False)
-        before = layer
+    net = chain(120)
     with pytest.raises(en.ConfigError, match="draw an svg"):
         graph.save(net, tmp_path / "net.png")
     assert list(tmp_path.iterdir()) == []
@@ -309,99 +351,109 @@ def test_a_picture_that_no_viewer_opens_is_refused(tmp_path: Path) -> None:
 # -- the drawing ---------------------------------------------------------------------------------------
 
 
-def test_nothing_overlaps(network: en.Network) -> None:
-    layout = graph._layout(network, graph._plan(network, True))
-    boxes = layout.boxes
-    for a, b in combinations(boxes.values(), 2):
-        assert not a.overlaps(b)
-    for label in layout.labels:
-        assert not any(label.overlaps(box) for box in boxes.values())
-    for a, b in combinations(layout.labels, 2):
-        assert not a.overlaps(b)
-    for box in [*boxes.values(), *layout.labels]:
-        assert 0 < box.left < box.right < layout.width
-        assert 0 < box.middle - box.height / 2 < box.middle + box.height / 2 < layout.height
-    for edge in layout.edges:  # an edge touches its own boxes at their sides and no other box
-        points = graph._along(edge.curves, np.linspace(0, 1, 200)).reshape(-1, 2)
-        for box in boxes.values():
-            inside = (points[:, 0] > box.left + 1e-6) & (points[:, 0] < box.right - 1e-6)
-            inside &= np.abs(points[:, 1] - box.middle) < box.height / 2 - 1e-6
-            assert not inside.any(), edge.projection.name
+class Drawn:
+    """The drawing of a network, as its ink lies in pixels, y upwards."""
+
+    def __init__(self, net: en.Network) -> None:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.patches import FancyArrowPatch
+
+        figure = drawing.figure(net)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        (ax,) = figure.axes
+        self.page = figure.bbox
+        self.boxes = {b.get_gid(): b.get_window_extent() for b in ax.patches if b.get_gid()}
+        self.texts = [text.get_window_extent(canvas.get_renderer()) for text in ax.texts]
+        arrows = [patch for patch in ax.patches if isinstance(patch, FancyArrowPatch)]
+        self.lines = [  # the first polygon is the line, further ones its head
+            arrow.get_path().to_polygons(ax.transData, closed_only=False)[0] for arrow in arrows
+        ]
+
+    def inside(self, name: str) -> list[Any]:
+        return [text for text in self.texts if text.overlaps(self.boxes[name])]
 
 
-def test_columns_are_topological_with_sensors_left_and_outputs_right(network: en.Network) -> None:
-    boxes = graph._layout(network, graph._plan(network, True)).boxes
+@pytest.fixture
+def drawn(network: en.Network) -> Drawn:
+    return Drawn(network)
+
+
+def test_nothing_overlaps(drawn: Drawn) -> None:
+    for a, b in combinations(drawn.boxes.values(), 2):
+        assert not a.overlaps(b)
+    for a, b in combinations(drawn.texts, 2):
+        assert not a.shrunk(1, 0.8).overlaps(b.shrunk(1, 0.8))  # the rest is room above letters
+    for extent in [*drawn.boxes.values(), *drawn.texts]:
+        assert drawn.page.contains(*extent.min)
+        assert drawn.page.contains(*extent.max)
+    for line in drawn.lines:  # an edge touches its own boxes at their sides and no other box
+        points = np.concatenate([np.linspace(a, b, 20) for a, b in pairwise(line)])
+        for box in drawn.boxes.values():
+            inner = box.padded(-2)
+            assert not any(inner.contains(x, y) for x, y in points)
+
+
+def test_the_text_fits_its_box(network: en.Network, drawn: Drawn) -> None:
+    for p in network.populations:
+        texts = drawn.inside(p.name)
+        assert len(texts) == 2  # its name, and the rest
+        for text in texts:
+            assert drawn.boxes[p.name].contains(*text.min)
+            assert drawn.boxes[p.name].contains(*text.max)
+    assert len(drawn.texts) == 2 * len(network.populations) + len(network.projections)
+
+
+def test_columns_are_topological_with_sensors_left_and_outputs_right(
+    network: en.Network, drawn: Drawn
+) -> None:
+    boxes = drawn.boxes
     for q in network.projections:
         if not q.delay:
-            assert boxes[q.source.name].right < boxes[q.target.name].left
-    left = min(box.left for box in boxes.values())
-    right = max(box.left for box in boxes.values())
+            assert boxes[q.source.name].x1 < boxes[q.target.name].x0
+    left = min(box.x0 for box in boxes.values())
+    right = max(box.x0 for box in boxes.values())
     for p in network.populations:
-        assert (boxes[p.name].left == left) == (p.kind == "sensor")
-        assert (boxes[p.name].left == right) == (p.kind == "output")
+        assert (boxes[p.name].x0 == left) == (p.kind == "sensor")
+        assert (boxes[p.name].x0 == right) == (p.kind == "output")
 
 
-def test_the_text_fits_its_box() -> None:
-    drawn = graph.figure(deep())
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas = FigureCanvasAgg(drawn)
-    canvas.draw()
-    (ax,) = drawn.axes
-    patches = {patch.get_gid(): patch for patch in ax.patches if patch.get_gid()}
-    for name, patch in patches.items():
-        frame = patch.get_window_extent(canvas.get_renderer())
-        inside = [
-            box
-            for text in ax.texts
-            if frame.contains(*(box := text.get_window_extent(canvas.get_renderer())).min)
-            or frame.contains(*box.max)
-        ]
-        assert len(inside) >= 3, name
-        for box in inside:
-            assert frame.contains(*box.min)
-            assert frame.contains(*box.max)
-        for a, b in combinations(inside, 2):
-            assert not a.overlaps(b) or abs(a.y0 - b.y0) > 0.6 * min(a.height, b.height)
+def test_an_edge_leads_from_its_source_to_its_target_and_errors_lead_back() -> None:
+    boxes, lines = Drawn(small()).boxes, Drawn(small()).lines
+    sides = [(line[0, 0], line[-1, 0]) for line in lines]
+    gyro, hidden, turn = boxes["gyro"], boxes["hidden"], boxes["turn"]
+    expected = [(gyro.x1, hidden.x0), (hidden.x1, turn.x0), (turn.x0, hidden.x1)]
+    np.testing.assert_allclose(sides, expected, atol=6)  # pixels: a line ends within its head
 
 
-def colours(net: en.Network, plasticity: bool = True) -> list[str]:
-    (ax,) = graph.figure(net, plasticity=plasticity).axes
-    return [line.get_color() for line in ax.lines]
+def colours(net: en.Network, rule: en.STDP | None) -> Counter[str]:
+    from matplotlib.colors import to_hex
+    from matplotlib.patches import FancyArrowPatch
+
+    (ax,) = drawing.figure(net, rule).axes
+    arrows = [patch for patch in ax.patches if isinstance(patch, FancyArrowPatch)]
+    return Counter(to_hex(arrow.get_edgecolor()).upper() for arrow in arrows)
 
 
-def test_plastic_fixed_and_error_lines_differ() -> None:
+def test_plastic_fixed_and_error_lines_differ(network: en.Network) -> None:
     from eventnet.plot import FAINT, NEGATIVE, POSITIVE
 
-    # The last lines are the legend's.
-    assert colours(small()) == [POSITIVE, POSITIVE, NEGATIVE, POSITIVE, NEGATIVE]
-    assert colours(small(), plasticity=False) == [FAINT, FAINT, FAINT]
-    net = deep()
-    plan = make_plan(net, en.STDP(lr=0.1), np.random.default_rng(0))
-    drawn = colours(net)
-    assert drawn.count(POSITIVE) == sum(plan.plastic) + 1
-    assert drawn.count(FAINT) == len(net.projections) - sum(plan.plastic) + 1
-    assert drawn.count(NEGATIVE) == sum(map(len, plan.returning)) + 1
-
-
-def test_an_edge_ends_in_a_head_at_the_box_it_points_to() -> None:
-    net = small()
-    drawn = graph.figure(net)
-    (ax,) = drawn.axes
-    boxes = graph._layout(net, graph._plan(net, True)).boxes
-    tips = [tuple(p.get_xy()[0]) for p in ax.patches if hasattr(p, "get_closed")]
-    assert tips[0][0] == pytest.approx(boxes["hidden"].left)
-    assert tips[1][0] == pytest.approx(boxes["turn"].left)
-    assert tips[2][0] == pytest.approx(boxes["hidden"].right)  # the errors, on their way back
+    rule = en.STDP(lr=0.1)
+    plan = make_plan(network, rule, np.random.default_rng(0))
+    plastic, n = sum(plan.plastic), len(network.projections)
+    errors = sum(map(len, plan.returning))
+    expected = {POSITIVE: plastic, FAINT: n - plastic, NEGATIVE: errors}
+    assert colours(network, rule) == {k: v for k, v in expected.items() if v}
+    assert colours(network, None) == {FAINT: n}
 
 
 def test_a_network_that_cannot_learn_yet_is_drawn_as_it_is() -> None:
     net = small()
     net.layer("unused", 5, step=0.1)
     net.connect("hidden", "unused")
-    assert {text.get_text() for text in graph.figure(net).axes[0].texts} >= {"unused", "50 × 5"}
+    assert {text.get_text() for text in drawing.figure(net).axes[0].texts} >= {"unused", "50 × 5"}
     with pytest.raises(en.ConfigError, match="no populations"):
-        graph.figure(en.Network(tau=0.1))
+        drawing.figure(en.Network(tau=0.1))
 
 
 # -- the command ---------------------------------------------------------------------------------------

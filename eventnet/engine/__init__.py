@@ -30,6 +30,8 @@ class Engine(Protocol):
     def read(self, population: int, time: float) -> Floats: ...  # noqa: D102
     def weights(self, projection: int) -> Floats: ...  # noqa: D102
     def set_weights(self, projection: int, weights: Floats) -> None: ...  # noqa: D102
+    def scale_lr(self, factor: float) -> None: ...  # noqa: D102
+    def finish(self) -> None: ...  # noqa: D102
     def reset(self) -> None: ...  # noqa: D102
     def state(self) -> dict[str, Any]: ...  # noqa: D102
     def restore(self, saved: dict[str, Any]) -> None: ...  # noqa: D102

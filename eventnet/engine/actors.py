@@ -17,7 +17,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from eventnet.engine import kernels as eq
+from eventnet.engine import arrays as ar
+from eventnet.engine import equations as eq
 from eventnet.engine.neurons import (
     ErrorNeuron,
     LayerNeuron,
@@ -30,9 +31,10 @@ from eventnet.engine.neurons import (
 )
 from eventnet.engine.plan import Plan
 from eventnet.engine.queue import EventQueue
-from eventnet.engine.synapses import SYNAPSE_STATE, Spikes, Synapses
-from eventnet.errors import Diverged
+from eventnet.engine.synapses import Spikes, Synapses
+from eventnet.errors import ConfigError, Diverged
 from eventnet.network import Population
+from eventnet.plasticity.true_gradient import Curve, TrueGradient
 from eventnet.sources import Source
 
 What = Literal["cross", "turn", "error", "timer"]
@@ -72,6 +74,8 @@ class ActorsEngine:
         for p in plan.populations:
             k = p.index
             biases, taus = p.bias.tolist(), plan.groups[k]
+            if p.kind == "source":
+                continue  # its spikes are given
             if p.kind == "sensor":
                 self._sensors[k] = [SensorNeuron(p) for _ in range(p.size)]
             elif p.kind == "layer":
@@ -88,19 +92,27 @@ class ActorsEngine:
         self._clock = [t0] * len(plan.populations)
         self._error_clock = [t0] * len(plan.populations)
         self._synapses = [
-            Synapses(q, plan.weights[q.index], plan.rule, plan.plastic[q.index], t0)
+            Synapses(
+                q,
+                plan.edges[q.index],
+                plan.weights[q.index],
+                plan.rule if plan.plastic[q.index] else None,
+                plan.lr[q.index],
+                t0,
+            )
             for q in plan.projections
         ]
+        self._integrated = t0
         self._sources: dict[int, Source] = {}
         self._cursor: dict[int, int] = {}
         self._written: dict[int, tuple[float, list[float]]] = {
             p.index: (t0, [1.0]) for p in plan.populations if p.constant
         }
         n = len(plan.populations)
-        self.counters = eq.Counters(
-            population=np.zeros((n, eq.POPULATION_COUNTERS), dtype=np.int64),
-            projection=np.zeros((len(plan.projections), eq.PROJECTION_COUNTERS), dtype=np.int64),
-            network=np.zeros(eq.NETWORK_COUNTERS, dtype=np.int64),
+        self.counters = ar.Counters(
+            population=np.zeros((n, ar.POPULATION_COUNTERS), dtype=np.int64),
+            projection=np.zeros((len(plan.projections), ar.PROJECTION_COUNTERS), dtype=np.int64),
+            network=np.zeros(ar.NETWORK_COUNTERS, dtype=np.int64),
         )
 
     # -- the world's side --------------------------------------------------------------------------
@@ -119,6 +131,8 @@ class ActorsEngine:
         p = self.plan.populations[population]
         if p.kind == "sensor":
             return np.array([neuron.x for neuron in self._sensors[population]])
+        if p.kind == "source":
+            raise ConfigError(f"{p.name}: has spikes but no signal of its own to read")
         elapsed = max(time - self._clock[population], 0.0)
         neurons: Sequence[OutputNeuron] = (
             self._layers[population] if p.kind == "layer" else self._outputs[population]
@@ -127,24 +141,31 @@ class ActorsEngine:
         return np.where(z > 0.0, z, p.leak * z)
 
     def weights(self, projection: int) -> Floats:
-        """Return a copy of a projection's weights, shape (n_in, n_out), late bookings included."""
+        """Return a copy of a projection's weights, (n_in, n_out) or (synapses,), with what is owed."""
         return self._synapses[projection].weights
 
     def set_weights(self, projection: int, weights: Floats) -> None:
-        """Replace a projection's weights, shape (n_in, n_out); traces stay."""
-        synapses = self._synapses[projection]
-        if synapses.rule is not None:
-            synapses.book_all(synapses.origin)
-        synapses.rows = np.asarray(weights, dtype=np.float64).tolist()
+        """Replace a projection's weights, shaped as `weights` returns them; traces stay."""
+        self._synapses[projection].weights = weights
+
+    def scale_lr(self, factor: float) -> None:
+        """Let every projection learn at `factor` times the rate that it was built with."""
+        for synapses, lr in zip(self._synapses, self.plan.lr, strict=True):
+            synapses.lr = lr * factor
+
+    def finish(self) -> None:
+        """Add to the weights what the traces leave open, and forget the traces."""
+        for synapses in self._synapses:
+            synapses.finish()
 
     def reset(self) -> None:
         """Forget everything but the weights and whether it learns; sources start over."""
-        weights = [synapses.weights for synapses in self._synapses]
+        kept = [(synapses.weights, synapses.lr) for synapses in self._synapses]
         sources, learning = self._sources, self._learning
         ActorsEngine.__init__(self, self.plan, self._sink)
         self._learning = learning
-        for q, array in enumerate(weights):
-            self.set_weights(q, array)
+        for synapses, (weights, lr) in zip(self._synapses, kept, strict=True):
+            synapses.weights, synapses.lr = weights, lr
         for p, source in sources.items():
             self.feed(p, source)
 
@@ -159,7 +180,7 @@ class ActorsEngine:
         for coder in self._error_coders():
             coder.clear()
         for synapses in self._synapses:
-            synapses.clear()
+            synapses.finish()
             synapses.error_flights.under_way.clear()
         for key, _ in self._queue.items():
             if key[1] in ("error", "timer"):
@@ -179,7 +200,10 @@ class ActorsEngine:
         while True:
             t = self._next_instant()
             if t > until or (t == until and not inclusive):
+                if until > self._integrated and math.isfinite(until):
+                    self._integrate(until)
                 return
+            self._integrate(t)
             self.now = t
             self._instant(t)
 
@@ -192,6 +216,33 @@ class ActorsEngine:
             times += [synapses.flights.next_time(), synapses.error_flights.next_time()]
         times += [time for time, _ in self._written.values()]
         return min(times)
+
+    def _integrate(self, t: float) -> None:
+        """Let a rule that learns from the signals themselves do so, up to `t`."""
+        rule, begin = self.plan.rule, self._integrated
+        self._integrated = t
+        if not (isinstance(rule, TrueGradient) and self._started and self._learning):
+            return
+        for q, synapses in enumerate(self._synapses):
+            if synapses.rule is not None:
+                inputs = self._curves(self._source(q), begin)
+                rule.integrate(
+                    synapses, t - begin, inputs, self._error_curves(self._target(q), begin)
+                )
+
+    def _curves(self, p: int, t: float) -> list[Curve]:
+        if p in self._sensors:
+            return [[(neuron.x, math.inf)] for neuron in self._sensors[p]]
+        return [neuron.curve(t - self._clock[p]) for neuron in self._layers[p]]
+
+    def _error_curves(self, p: int, t: float) -> list[Curve]:
+        if p in self._softmax:
+            return [[(e, math.inf)] for e in self._softmax[p].e]
+        if p in self._losses:
+            elapsed = t - self._clock[p]
+            pairs = zip(self._losses[p], self._outputs[p], strict=True)
+            return [loss.curve(elapsed, output) for loss, output in pairs]
+        return [neuron.curve(t - self._error_clock[p]) for neuron in self._errors[p]]
 
     def _instant(self, t: float) -> None:
         """Run one instant: sensors, forward, loss, backward, plasticity."""
@@ -207,14 +258,16 @@ class ActorsEngine:
         turned: set[int] = set()
         where = -1
         try:
-            for p in self._sensors:
+            given = self._given(t)
+            for p in sorted([*self._sensors, *given]):
                 where = p
-                spikes[p] = self._run_sensor(t, p, samples.get(p), own.get((p, "cross"), set()))
+                due = own.get((p, "cross"), set())
+                spikes[p] = given[p] if p in given else self._run_sensor(t, p, samples.get(p), due)
             for p in plan.order:
                 where = p
-                came = {q: self._presynaptic(t, q, spikes) for q in plan.incoming[p]}
-                if any(came.values()) or first_instant:
-                    arrived[p] = self._sum_forward(p, came)
+                coming = {q: self._presynaptic(t, q, spikes) for q in plan.incoming[p]}
+                if any(coming.values()) or first_instant:
+                    arrived[p] = self._sum_forward(p, coming)
                 mine = own.get((p, "cross"), set()) | own.get((p, "turn"), set())
                 if p in self._layers:
                     before = [neuron.active for neuron in self._layers[p]]
@@ -240,17 +293,20 @@ class ActorsEngine:
                         errors[p] = self._run_backward(t, p, back, mine)
                 for q, synapses in enumerate(self._synapses):
                     pre = self._presynaptic(t, q, spikes)
-                    post = errors.get(self._target(q), [])
-                    if synapses.rule is not None and (pre or post):
-                        guarded = synapses.learn(t, pre, post)
-                        self._count(q, eq.ROW_EVENTS, pre)
-                        self._count(q, eq.COLUMN_EVENTS, post)
-                        self.counters.projection[q, eq.PASSES] += 1
-                        self.counters.projection[q, eq.GUARDED] += guarded
+                    if synapses.rule is None:
+                        continue
+                    came = errors if synapses.rule.error_driven else spikes
+                    post = came.get(self._target(q), [])
+                    if pre or post:
+                        guarded = synapses.rule.learn(synapses, t, pre, post)
+                        self._count(q, ar.ROW, pre, synapses.targets)
+                        self._count(q, ar.COLUMN, post, synapses.columns)
+                        self.counters.projection[q, ar.PASSES] += 1
+                        self.counters.projection[q, ar.GUARDED] += guarded
         except OutOfRangeError:
             raise Diverged(t, plan.populations[where].name) from None
         for q, synapses in enumerate(self._synapses):
-            self.counters.projection[q, eq.BOOKED_ROWS] = synapses.bookings
+            self.counters.projection[q, ar.BOOKED] = synapses.bookings
             synapses.flights.depart(t, spikes.get(self._source(q), []))
             synapses.error_flights.depart(t, errors.get(self._target(q), []))
         self._count_dense(samples)
@@ -349,8 +405,9 @@ class ActorsEngine:
         returning = any(back.values())
         for q, errors in back.items():
             if errors:
-                self._synapses[q].backward(errors, arrived[self.plan.error_group[q]])
-                self._count(q, eq.BACKWARD_EVENTS, errors)
+                synapses = self._synapses[q]
+                synapses.backward(errors, arrived[self.plan.error_group[q]])
+                self._count(q, ar.BACKWARD, errors, synapses.columns)
         for j, neuron in enumerate(self._errors[p]):
             active = self._layers[p][j].active
             if not returning and neuron.gate == active and j not in due:
@@ -369,8 +426,9 @@ class ActorsEngine:
         arrived = [[0.0] * self.plan.populations[p].size for _ in self.plan.groups[p]]
         for q, spikes in came.items():
             if spikes:
-                self._synapses[q].forward(spikes, arrived[self.plan.group[q]])
-                self._count(q, eq.FORWARD_EVENTS, spikes)
+                synapses = self._synapses[q]
+                synapses.forward(spikes, arrived[self.plan.group[q]])
+                self._count(q, ar.FORWARD, spikes, synapses.targets)
         return arrived
 
     def _presynaptic(self, t: float, q: int, spikes: dict[int, Spikes]) -> Spikes:
@@ -397,6 +455,8 @@ class ActorsEngine:
         """Return the readings and targets of this instant; a written one wins over a recorded."""
         samples: dict[int, list[float]] = {}
         for p in self._sources:
+            if self.plan.populations[p].kind == "source":
+                continue
             while self._sample_time(p) == t:
                 k = self._cursor[p]
                 samples[p] = self._sources[p].block(k, k + 1)[1][0].tolist()
@@ -407,20 +467,33 @@ class ActorsEngine:
                 del self._written[p]
         return samples
 
+    def _given(self, t: float) -> dict[int, Spikes]:
+        """Return the spikes of this instant that come from outside."""
+        given: dict[int, Spikes] = {}
+        for p, source in self._sources.items():
+            while self.plan.populations[p].kind == "source" and self._sample_time(p) == t:
+                k = self._cursor[p]
+                neuron, count = source.block(k, k + 1)[1][0].tolist()
+                given.setdefault(p, []).append((int(neuron), count))
+                self._cursor[p] = k + 1
+        return given
+
     # -- counting and recording --------------------------------------------------------------------
 
-    def _count(self, q: int, events_column: int, spikes: Spikes) -> None:
-        """Add spikes to a pair of counters: events, and quanta in the column after it."""
-        self.counters.projection[q, events_column] += len(spikes)
-        self.counters.projection[q, events_column + 1] += sum(int(abs(s)) for _, s in spikes)
+    def _count(self, q: int, column: int, spikes: Spikes, synapses: list[Any]) -> None:
+        """Add spikes to four counters: events, quanta, and both times the synapses of each."""
+        row = self.counters.projection[q]
+        for i, count in spikes:
+            quanta, fan = int(abs(count)), len(synapses[i])
+            row[column : column + 4] += (1, quanta, fan, quanta * fan)
 
-    def _nonzero(self, p: Population) -> int:
-        """How many neurons a network that skips zeros would have to process."""
+    def _nonzero(self, p: Population) -> list[bool]:
+        """Return which neurons a network that skips zeros would have to process."""
         if p.kind == "sensor":
-            return sum(neuron.x != 0.0 for neuron in self._sensors[p.index])
-        if p.leak == 0.0:
-            return sum(neuron.active for neuron in self._layers[p.index])
-        return p.size
+            return [neuron.x != 0.0 for neuron in self._sensors[p.index]]
+        if p.kind == "layer" and p.leak == 0.0:
+            return [neuron.active for neuron in self._layers[p.index]]
+        return [True] * p.size
 
     def _count_dense(self, samples: dict[int, list[float]]) -> None:
         """Count what the same network without spikes, skipping zeros, would do at these samples."""
@@ -430,25 +503,27 @@ class ActorsEngine:
         has_error = self.plan.has_error
         for q in self.plan.projections if reading or teaching else ():
             row = self.counters.projection[q.index]
-            pre = self._nonzero(q.source)
+            targets = self._synapses[q.index].targets
+            on = self._nonzero(q.source)
+            crossed = sum(len(row) for row, on in zip(targets, on, strict=True) if on)
             if reading:
-                row[eq.SKIP_FORWARD] += pre * q.target.size
+                row[ar.SKIP_FORWARD] += crossed
             if teaching and has_error[q.target.index]:
-                post = self._nonzero(q.target)
+                pairs = crossed * sum(self._nonzero(q.target)) // q.target.size
                 if has_error[q.source.index]:
-                    row[eq.SKIP_BACKWARD] += pre * post
+                    row[ar.SKIP_BACKWARD] += pairs
                 if self.plan.plastic[q.index]:
-                    row[eq.SKIP_UPDATE] += pre * post
-        self.counters.network[eq.READINGS] += reading
-        self.counters.network[eq.TEACHINGS] += teaching
-        self.counters.network[eq.INSTANTS] += 1
+                    row[ar.SKIP_UPDATE] += pairs
+        self.counters.network[ar.READINGS] += reading
+        self.counters.network[ar.TEACHINGS] += teaching
+        self.counters.network[ar.INSTANTS] += 1
 
     def _report(self, t: float, spikes: dict[int, Spikes], errors: dict[int, Spikes]) -> None:
         n = len(self.plan.populations)
         rows = []
         for offset, columns, fired in (
-            (0, (eq.EVENTS, eq.QUANTA), spikes),
-            (n, (eq.ERROR_EVENTS, eq.ERROR_QUANTA), errors),
+            (0, (ar.EVENTS, ar.QUANTA), spikes),
+            (n, (ar.ERROR_EVENTS, ar.ERROR_QUANTA), errors),
         ):
             for p, members in fired.items():
                 rows += [(offset + p, i, int(count)) for i, count in members]
@@ -489,14 +564,8 @@ class ActorsEngine:
                 {p: [fields(neuron) for neuron in members] for p, members in group.items()}
                 for group in self._groups()
             ],
-            "synapses": [
-                {name: copy.deepcopy(getattr(s, name)) for name in SYNAPSE_STATE}
-                | {
-                    "under_way": list(s.flights.under_way),
-                    "errors_under_way": list(s.error_flights.under_way),
-                }
-                for s in self._synapses
-            ],
+            "integrated": self._integrated,
+            "synapses": [synapses.state() for synapses in self._synapses],
             "queue": self._queue.items(),
             "cursor": dict(self._cursor),
             "written": dict(self._written),
@@ -518,10 +587,8 @@ class ActorsEngine:
                         vars(neuron.coders[k]).update(coder)
                     vars(neuron).update(found)
         for synapses, found in zip(self._synapses, saved["synapses"], strict=True):
-            found = dict(found)
-            synapses.flights.under_way = list(found.pop("under_way"))
-            synapses.error_flights.under_way = list(found.pop("errors_under_way"))
-            vars(synapses).update(copy.deepcopy(found))
+            synapses.restore(found)
+        self._integrated = saved["integrated"]
         self._queue = EventQueue()
         for key, time in saved["queue"]:
             self._queue.schedule(key, time)

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eventnet.engine import kernels
+from eventnet.engine import arrays, equations, kernels, learning
 from eventnet.engine.plan import Plan
-from eventnet.errors import Diverged
+from eventnet.errors import ConfigError, Diverged
+from eventnet.plasticity.stdp import BookedRule
 from eventnet.sources import Source
 
 Floats = NDArray[np.float64]
@@ -36,6 +37,8 @@ class CompiledEngine:
     name = "compiled"
 
     def __init__(self, plan: Plan, sink: Sink) -> None:
+        if plan.rule is not None and plan.rule.compiled is None:
+            raise ConfigError(f"{plan.rule.name} runs in the reference engine only: engine='actors'")
         self.plan = plan
         self._sink = sink
         self._sources: dict[int, Source] = {}
@@ -48,7 +51,7 @@ class CompiledEngine:
         self._flights = _no_flights(self._net.delay, self._net.source, self._net)
         self._error_flights = _no_flights(self._net.error_delay, self._net.target, self._net)
         n = len(plan.populations)
-        self._feed = kernels.Feed(
+        self._feed = arrays.Feed(
             capacity=np.zeros(n, dtype=np.int64),
             samples=np.zeros(n, dtype=np.int64),
             cursor=np.zeros(n, dtype=np.int64),
@@ -59,32 +62,31 @@ class CompiledEngine:
             value=np.zeros(0),
         )
         neurons = int(self._net.first[-1])
-        self._scratch = kernels.Scratch(
+        self._scratch = arrays.Scratch(
             arrived=np.zeros(int(self._net.trace_first[-1])),
             returned=np.zeros(int(self._net.back_trace_first[-1])),
             soft=np.zeros(neurons),
             amplitude=np.zeros(len(plan.projections) + 1),
             scaled=np.zeros(len(plan.projections) + 1),
-            spike=np.zeros(neurons, dtype=np.int64),
-            quanta=np.zeros(neurons),
-            spikes=np.zeros(n, dtype=np.int64),
-            error_spike=np.zeros(neurons, dtype=np.int64),
-            error_count=np.zeros(neurons),
-            error_spikes=np.zeros(n, dtype=np.int64),
+            fired=_no_spikes(neurons, n),
+            errors=_no_spikes(neurons, n),
+            effect=np.zeros(neurons),
+            touched=np.zeros(neurons, dtype=np.bool_),
             delivered=np.zeros(n, dtype=np.bool_),
             turned=np.zeros(n, dtype=np.bool_),
             read=np.zeros(n, dtype=np.int64),
+            given=np.zeros(n, dtype=np.int64),
             due=np.zeros(neurons + 1, dtype=np.int64),
         )
-        self.counters = kernels.Counters(
-            population=np.zeros((n, kernels.POPULATION_COUNTERS), dtype=np.int64),
+        self.counters = arrays.Counters(
+            population=np.zeros((n, arrays.POPULATION_COUNTERS), dtype=np.int64),
             projection=np.zeros(
-                (len(plan.projections), kernels.PROJECTION_COUNTERS), dtype=np.int64
+                (len(plan.projections), arrays.PROJECTION_COUNTERS), dtype=np.int64
             ),
-            network=np.zeros(kernels.NETWORK_COUNTERS, dtype=np.int64),
+            network=np.zeros(arrays.NETWORK_COUNTERS, dtype=np.int64),
         )
         rows = BUFFER_ROWS + 2 * neurons
-        self._buffer = kernels.Buffer(
+        self._buffer = arrays.Buffer(
             time=np.zeros(rows),
             population=np.zeros(rows, dtype=np.int32),
             neuron=np.zeros(rows, dtype=np.uint32),
@@ -107,7 +109,7 @@ class CompiledEngine:
         """Let a reading or a target take effect at `time`, or just after the last instant."""
         a, b = self._net.first[population], self._net.first[population + 1]
         self._state.written[a:b] = values
-        self._state.written_time[population] = kernels.later(self.now, time)
+        self._state.written_time[population] = equations.later(self.now, time)
 
     def advance(self, until: float, inclusive: bool = False) -> None:
         """Run all instants before `until`, and at it if `inclusive`; spikes go to the sink."""
@@ -125,17 +127,17 @@ class CompiledEngine:
                 self.counters,
                 self._buffer,
             )
-            if status == kernels.NEEDS_SAMPLES:
+            if status == arrays.NEEDS_SAMPLES:
                 self._refill()
                 continue
-            if status == kernels.NEEDS_ROOM:
+            if status == arrays.NEEDS_ROOM:
                 self._flights = _doubled(self._flights)
                 self._error_flights = _doubled(self._error_flights)
                 continue
             self._drain()
-            if status == kernels.DIVERGED:
+            if status == arrays.DIVERGED:
                 raise Diverged(self.now, self.plan.populations[self._state.flags[2]].name)
-            if status == kernels.DONE:
+            if status == arrays.DONE:
                 return
 
     def read(self, population: int, time: float) -> Floats:
@@ -144,11 +146,13 @@ class CompiledEngine:
         a, b = self._net.first[population], self._net.first[population + 1]
         if p.kind == "sensor":
             return self._state.x[a:b].copy()
+        if p.kind == "source":
+            raise ConfigError(f"{p.name}: has spikes but no signal of its own to read")
         elapsed = max(time - self._state.clock[population], 0.0)
         z: Floats = self._net.bias[a:b].copy()
         first = self._net.trace_first[population]
         for k, tau in enumerate(self.plan.groups[population]):
-            z += self._state.u[first + k * p.size :][: p.size] * kernels.decay(elapsed, tau)
+            z += self._state.u[first + k * p.size :][: p.size] * equations.decay(elapsed, tau)
         return np.where(z > 0.0, z, p.leak * z)
 
     @property
@@ -158,37 +162,57 @@ class CompiledEngine:
 
     @learning.setter
     def learning(self, on: bool) -> None:
-        for q in np.flatnonzero(self._net.plastic).tolist():
-            self._book(q)
+        self.finish()
         _clear_errors(self._state)
         self._error_flights.head[:] = self._error_flights.tail[:] = 0
         self._state.flags[1] = int(on)
 
+    def finish(self) -> None:
+        """Add to the weights what the traces leave open, and forget the traces."""
+        for q in np.flatnonzero(self._net.plastic).tolist():
+            learning.finish(q, self._net, self._state, self._weights, self.counters)
+        _clear_traces(self._state, self.plan.t0)
+
+    def scale_lr(self, factor: float) -> None:
+        """Let every projection learn at `factor` times the rate that it was built with."""
+        self._state.rate[:] = np.array(self.plan.lr) * factor
+
     def weights(self, projection: int) -> Floats:
-        """Return a copy of a projection's weights, shape (n_in, n_out), late bookings included."""
+        """Return a copy of a projection's weights, (n_in, n_out) or (synapses,), with what is owed."""
         net, state, q = self._net, self._state, projection
-        shape = self.plan.projections[q].shape
-        weights = self._weights[net.weight_first[q] : net.weight_first[q + 1]].reshape(shape).copy()
-        if net.plastic[q]:
-            charge = state.charge[net.pre_first[q] : net.pre_first[q + 1], None]
-            booked = state.booked[net.booked_first[q] : net.booked_first[q + 1]].reshape(shape)
-            weights += charge * (state.owed[net.post_first[q] : net.post_first[q + 1]] - booked)
-        return weights
+        weights = self._weights[net.weight_first[q] : net.weight_first[q + 1]].copy()
+        if net.plastic[q] and net.rule[0] == arrays.RULES["booked"]:
+            pre, post = self._ends(q)
+            charge = state.charge[net.pre_first[q] : net.pre_first[q + 1]]
+            owed = state.owed[net.post_first[q] : net.post_first[q + 1]]
+            booked = state.booked[net.booked_first[q] : net.booked_first[q + 1]]
+            weights += charge[pre] * (owed[post] - booked)
+        return weights if net.sparse[q] else weights.reshape(self.plan.projections[q].shape)
 
     def set_weights(self, projection: int, weights: Floats) -> None:
-        """Replace a projection's weights, shape (n_in, n_out); traces stay."""
-        if self._net.plastic[projection]:
-            self._book(projection)
-        a, b = self._net.weight_first[projection], self._net.weight_first[projection + 1]
-        self._weights[a:b] = np.asarray(weights).ravel()
+        """Replace a projection's weights, shaped as `weights` returns them; traces stay."""
+        net, state, q = self._net, self._state, projection
+        if net.plastic[q]:  # what is owed so far belongs to the weights that go
+            for i in range(self.plan.projections[q].source.size):
+                learning.catch_up(q, i, net, state, self._weights, self.counters)
+        self._weights[net.weight_first[q] : net.weight_first[q + 1]] = np.asarray(weights).ravel()
+
+    def _ends(self, q: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the presynaptic and the postsynaptic neuron of every synapse, by rows."""
+        edges = self.plan.edges[q]
+        if edges is not None:
+            return edges
+        pre, post = np.indices(self.plan.projections[q].shape).reshape(2, -1)
+        return pre, post
 
     def reset(self) -> None:
         """Forget everything but the weights and whether it learns; sources start over."""
         weights = [self.weights(q) for q in range(len(self.plan.projections))]
-        learning = self._state.flags[1]
+        kept, rate = self._state.flags[1], self._state.rate.copy()
         for mine, fresh in zip(self._state, _fresh_state(self.plan, self._net), strict=True):
             mine[...] = fresh
-        self._state.flags[1] = learning
+        self._state.flags[1] = kept
+        self._state.rate[:] = rate
         for q, array in enumerate(weights):
             self.set_weights(q, array)
         for flights in (self._flights, self._error_flights):
@@ -199,10 +223,6 @@ class CompiledEngine:
         self._feed.samples[:] = self._feed.cursor[:] = 0
         for p, source in self._sources.items():
             self._feed.more[p] = len(source) > 0
-
-    def _book(self, projection: int) -> None:
-        origin = float(self._state.origin[projection])
-        kernels.book_all(origin, projection, self._net, self._state, self._weights, self.counters)
 
     def state(self) -> dict[str, Any]:
         """Return a copy of everything that a run changes."""
@@ -220,8 +240,8 @@ class CompiledEngine:
         for k, v in saved["state"].items():
             getattr(self._state, k)[...] = v
         self._weights[...] = saved["weights"]
-        self._flights = kernels.Flights(**{k: v.copy() for k, v in saved["flights"].items()})
-        self._error_flights = kernels.Flights(
+        self._flights = arrays.Flights(**{k: v.copy() for k, v in saved["flights"].items()})
+        self._error_flights = arrays.Flights(
             **{k: v.copy() for k, v in saved["error_flights"].items()}
         )
         for k, v in saved["counters"].items():
@@ -242,7 +262,8 @@ class CompiledEngine:
         feed = self._feed
         time_size = value_size = 0
         for p, source in self._sources.items():
-            capacity = min(max(BLOCK_VALUES // source.width, 1), max(len(source), 1))
+            room = max(BLOCK_VALUES // source.width, self.plan.populations[p].size)
+            capacity = min(room, max(len(source), 1))
             feed.capacity[p] = capacity
             feed.time_first[p], feed.value_first[p] = time_size, value_size
             feed.samples[p] = feed.cursor[p] = 0
@@ -292,16 +313,20 @@ def _groups(
     return _offsets([len(g) for g in groups]), np.array([tau for g in groups for tau in g])
 
 
-def _net(plan: Plan) -> kernels.Net:
-    kinds = {"sensor": kernels.SENSOR, "layer": kernels.LAYER, "output": kernels.OUTPUT}
+def _net(plan: Plan) -> arrays.Net:
+    kinds = {
+        "sensor": arrays.SENSOR,
+        "source": arrays.SOURCE,
+        "layer": arrays.LAYER,
+        "output": arrays.OUTPUT,
+    }
     pops, projs = plan.populations, plan.projections
     in_first, in_list = _ragged(plan.incoming)
     back_first, back_list = _ragged(plan.returning)
     group_first, group_tau = _groups(plan.groups)
     back_group_first, back_group_tau = _groups(plan.error_groups)
-    rule = plan.rule
     traced = [plan.plastic[q.index] for q in projs]
-    return kernels.Net(
+    return arrays.Net(
         kind=np.array([kinds[p.kind] for p in pops], dtype=np.int64),
         first=_offsets([p.size for p in pops]),
         tau=np.array([p.tau for p in pops]),
@@ -342,21 +367,90 @@ def _net(plan: Plan) -> kernels.Net:
         error_delay=np.array([q.error_delay for q in projs]),
         source=np.array([q.source.index for q in projs], dtype=np.int64),
         target=np.array([q.target.index for q in projs], dtype=np.int64),
-        weight_first=_offsets([q.shape[0] * q.shape[1] for q in projs]),
+        delayed=np.array([q.index for q in projs if q.delay > 0], dtype=np.int64),
+        error_delayed=np.array([q.index for q in projs if q.error_delay > 0], dtype=np.int64),
+        weight_first=_offsets([q.synapses for q in projs]),
+        **_spans(plan),
         pre_first=_offsets([q.shape[0] * on for q, on in zip(projs, traced, strict=True)]),
         post_first=_offsets([q.shape[1] * on for q, on in zip(projs, traced, strict=True)]),
         booked_first=_offsets(
-            [q.shape[0] * q.shape[1] * on for q, on in zip(projs, traced, strict=True)]
+            [q.synapses * on for q, on in zip(projs, traced, strict=True)]
         ),
         plastic=np.array(plan.plastic, dtype=np.bool_),
-        rate=np.full(len(projs), 0.0 if rule is None else rule.lr),
-        cap=np.full(len(projs), np.inf if rule is None or rule.cap is None else rule.cap),
+        bounded=np.array([q.bounds is not None for q in projs], dtype=np.bool_),
+        lower=np.array([(q.bounds or (-np.inf, np.inf))[0] for q in projs]),
+        upper=np.array([(q.bounds or (-np.inf, np.inf))[1] for q in projs]),
+        **_rule(plan),
         bias=np.concatenate([p.bias for p in pops]),
         start=np.array([plan.t0]),
     )
 
 
-def _fresh_state(plan: Plan, net: kernels.Net) -> kernels.State:
+def _spans(plan: Plan) -> dict[str, NDArray[Any]]:
+    """Return where the rows and columns of the sparse projections lie."""
+    n = len(plan.projections)
+    first = {name: np.zeros(n, dtype=np.int64) for name in ("span", "edge", "column_span")}
+    pieces: dict[str, list[NDArray[Any]]] = {
+        name: [] for name in ("span", "reach", "column_span", "column_row", "column_place")
+    }
+    sizes = dict.fromkeys(("span", "reach", "column_span", "column_row"), 0)
+    for q in plan.projections:
+        edges = plan.edges[q.index]
+        if edges is None:
+            continue
+        pre, post = edges
+        first["span"][q.index], first["edge"][q.index] = sizes["span"], sizes["reach"]
+        pieces["span"].append(_offsets(np.bincount(pre, minlength=q.shape[0]).tolist()))
+        pieces["reach"].append(post.astype(np.int32))
+        sizes["span"] += q.shape[0] + 1
+        sizes["reach"] += len(post)
+        if plan.has_error[q.target.index] or plan.plastic[q.index]:
+            by_column = np.lexsort((pre, post))
+            ends = _offsets(np.bincount(post, minlength=q.shape[1]).tolist())
+            first["column_span"][q.index] = sizes["column_span"]
+            pieces["column_span"].append(ends + sizes["column_row"])
+            pieces["column_row"].append(pre[by_column].astype(np.int32))
+            pieces["column_place"].append(by_column.astype(np.int64))
+            sizes["column_span"] += q.shape[1] + 1
+            sizes["column_row"] += len(post)
+    types = {"reach": np.int32, "column_row": np.int32}
+    return {
+        "sparse": np.array([edges is not None for edges in plan.edges], dtype=np.bool_),
+        **{name + "_first": offsets for name, offsets in first.items()},
+        **{
+            name: np.concatenate([*found, np.zeros(0)]).astype(types.get(name, np.int64))
+            for name, found in pieces.items()
+        },
+    }
+
+
+def _rule(plan: Plan) -> dict[str, NDArray[Any]]:
+    """Return the learning rule's constants for every projection."""
+    rule, n = plan.rule, len(plan.projections)
+    found = {
+        name: np.zeros(n)
+        for name in ("pre_tau", "post_tau", "unit", "post_unit", "for_row", "for_column", "for_pair")
+    }
+    for q in plan.projections:
+        if rule is None or not plan.plastic[q.index]:
+            continue
+        taus, units = rule.taus(q), rule.units(q)
+        found["pre_tau"][q.index], found["post_tau"][q.index] = taus
+        found["unit"][q.index], found["post_unit"][q.index] = units
+        if isinstance(rule, BookedRule):
+            gains = rule.coefficients(taus)
+            for name, gain in zip(("for_row", "for_column", "for_pair"), gains, strict=True):
+                found[name][q.index] = gain
+    kind = rule.compiled if rule is not None else None
+    return {
+        **found,
+        "rule": np.array([arrays.RULES[kind or "booked"]], dtype=np.int64),
+        "error_driven": np.array([rule is None or rule.error_driven]),
+        "cap": np.full(n, rule.limit if isinstance(rule, BookedRule) else np.inf),
+    }
+
+
+def _fresh_state(plan: Plan, net: arrays.Net) -> arrays.State:
     n, pops, projs = int(net.first[-1]), len(plan.populations), len(plan.projections)
     sensors = np.concatenate(
         [
@@ -369,7 +463,7 @@ def _fresh_state(plan: Plan, net: kernels.Net) -> kernels.State:
     constant = np.array([p.constant for p in plan.populations])
     place = np.zeros(n, dtype=np.int64)
     place[sensors] = np.arange(len(sensors))
-    return kernels.State(
+    return arrays.State(
         x=np.zeros(n),
         period=np.full(n, np.inf),
         u=np.zeros(int(net.trace_first[-1])),
@@ -393,6 +487,7 @@ def _fresh_state(plan: Plan, net: kernels.Net) -> kernels.State:
         error_side=np.zeros(n),
         error_amplitude=np.zeros(int(net.trace_first[-1])),
         error_due=np.full(pops, np.inf),
+        rate=np.array(plan.lr),
         charge=np.zeros(int(net.pre_first[-1])),
         origin=np.full(projs, plan.t0),
         owed=np.zeros(int(net.post_first[-1])),
@@ -412,15 +507,15 @@ def _fresh_state(plan: Plan, net: kernels.Net) -> kernels.State:
     )
 
 
-def _no_flights(delays: Floats, sender: NDArray[np.int64], net: kernels.Net) -> kernels.Flights:
+def _no_flights(delays: Floats, sender: NDArray[np.int64], net: arrays.Net) -> arrays.Flights:
     """Return room for the spikes of two instants of each delayed projection."""
     sizes = np.diff(net.first)[sender] * 2 * (delays > 0) if len(delays) else np.zeros(0)
     return _flights(_offsets([int(size) for size in sizes]))
 
 
-def _flights(first: NDArray[np.int64]) -> kernels.Flights:
+def _flights(first: NDArray[np.int64]) -> arrays.Flights:
     n, room = len(first) - 1, int(first[-1])
-    return kernels.Flights(
+    return arrays.Flights(
         first=first,
         head=np.zeros(n, dtype=np.int64),
         tail=np.zeros(n, dtype=np.int64),
@@ -431,7 +526,7 @@ def _flights(first: NDArray[np.int64]) -> kernels.Flights:
     )
 
 
-def _doubled(old: kernels.Flights) -> kernels.Flights:
+def _doubled(old: arrays.Flights) -> arrays.Flights:
     """Return the same spikes under way with twice the room."""
     new = _flights(old.first * 2)
     for q in range(len(old.head)):
@@ -442,9 +537,24 @@ def _doubled(old: kernels.Flights) -> kernels.Flights:
     return new
 
 
-def _clear_errors(state: kernels.State) -> None:
-    """Forget the backward half of the network: targets, errors and traces."""
-    for name in ("g", "y", "e", "error_phi", "charge", "post", "power", "jumps"):
+def _no_spikes(neurons: int, populations: int) -> arrays.Fired:
+    return arrays.Fired(
+        neuron=np.zeros(neurons, dtype=np.int64),
+        quanta=np.zeros(neurons),
+        number=np.zeros(populations, dtype=np.int64),
+    )
+
+
+def _clear_traces(state: arrays.State, t0: float) -> None:
+    """Put the plasticity traces at rest."""
+    for name in ("charge", "owed", "booked", "version", "seen", "post", "power", "jumps"):
+        getattr(state, name)[:] = 0
+    state.origin[:] = state.trace_clock[:] = t0
+
+
+def _clear_errors(state: arrays.State) -> None:
+    """Forget targets and errors."""
+    for name in ("g", "y", "e", "error_phi"):
         getattr(state, name)[:] = 0.0
     state.gate[:] = False
     state.error_cross[:] = np.inf

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eventnet.engine import kernels as eq
+from eventnet.engine import equations as eq
 from eventnet.network import Population
+from eventnet.plasticity.true_gradient import Curve
 
 Floats = NDArray[np.float64]
 
@@ -146,6 +147,13 @@ class OutputNeuron:
             z += eq.fade(trace, eq.decay(elapsed, tau))
         return z
 
+    def decayed(self, elapsed: float, scale: float = 1.0) -> Curve:
+        """Return the traces so long after the last delivery, as a signal from then on."""
+        return [
+            (scale * eq.fade(trace, eq.decay(elapsed, tau)), tau)
+            for trace, tau in zip(self.traces.tolist(), self.taus.tolist(), strict=True)
+        ]
+
     def size(self, elapsed: float) -> float:
         """Return ``sum |u_g|``: how far z can still move by decay."""
         total = 0.0
@@ -179,6 +187,10 @@ class LayerNeuron(OutputNeuron):
     def slope(self) -> float:
         """h' as the active bit has it."""
         return eq.activation(1.0, self.active, self.leak)
+
+    def curve(self, elapsed: float) -> Curve:
+        """Return h(z) so long after the last delivery, as a signal from then on."""
+        return [(self.slope * self.bias, math.inf), *self.decayed(elapsed, self.slope)]
 
     def deliver(self, t: float, clock: float, arrived: Sequence[float]) -> float:
         """Decode what arrived, encode the jump of the activation, fire."""
@@ -256,6 +268,10 @@ class LossNeuron:
         return self.coder.fire(
             t, phi, 1.0 if self.on else 0.0, self.bias - self.y, output.traces, clock
         )
+
+    def curve(self, elapsed: float, output: OutputNeuron) -> Curve:
+        """Return the error so long after the output's last delivery, as a signal from then on."""
+        return [(self.bias - self.y, math.inf), *output.decayed(elapsed)] if self.on else []
 
 
 class SoftmaxLoss:
@@ -350,6 +366,12 @@ class ErrorNeuron:
         now = clock if arrived is None else t
         slope = eq.activation(1.0, active, self.leak)
         return self.coder.fire(t, phi + jump / self.step, slope, 0.0, self.traces, now)
+
+    def curve(self, elapsed: float) -> Curve:
+        """Return the gated error so long after the last delivery, as a signal from then on."""
+        slope = eq.activation(1.0, self.gate, self.leak)
+        pairs = zip(self.traces.tolist(), self.taus.tolist(), strict=True)
+        return [(slope * eq.fade(trace, eq.decay(elapsed, tau)), tau) for trace, tau in pairs]
 
 
 def fields(neuron: Any) -> dict[str, Any]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eventnet.errors import ConfigError
-from eventnet.network import Network, Population, Projection
-from eventnet.plasticity import STDP
+from eventnet.network import Edges, Network, Population, Projection
+from eventnet.plasticity import Rule
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,13 @@ class Plan:
         Per population, whether it encodes an error.
     plastic : tuple of bool
         Per projection, whether it learns.
+    edges : list of Edges or None
+        Synapses of each sparse projection, drawn where the network only gives their number.
     weights : list of ndarray
-        Initial weights, drawn where the network gives none.
-    rule : STDP or None
+        Initial weights, drawn where the network gives none: (n_in, n_out), or (synapses,).
+    lr : tuple of float
+        Learning rate of each projection, 1/s.
+    rule : Rule or None
     t0 : float
         Start, s.
     """
@@ -58,13 +62,15 @@ class Plan:
     error_group: tuple[int, ...]
     has_error: tuple[bool, ...]
     plastic: tuple[bool, ...]
+    edges: list[Edges | None]
     weights: list[NDArray[np.float64]]
-    rule: STDP | None
+    lr: tuple[float, ...]
+    rule: Rule | None
     t0: float
 
 
 def make_plan(
-    network: Network, rule: STDP | None, generator: np.random.Generator, t0: float = 0.0
+    network: Network, rule: Rule | None, generator: np.random.Generator, t0: float = 0.0
 ) -> Plan:
     """Check `network`, order it and draw its weights.
 
@@ -83,7 +89,7 @@ def make_plan(
         [(q.source, q.target) for q in projections if q.delay == 0],
         range(len(populations)),
     )
-    order = tuple(k for k in order if populations[k].kind != "sensor")
+    order = tuple(k for k in order if populations[k].kind in ("layer", "output"))
     incoming = tuple(tuple(q.index for q in projections if q.target is p) for p in populations)
     has_error = _error_coders(populations, projections, rule)
     returning = tuple(
@@ -100,6 +106,7 @@ def make_plan(
         _distinct([projections[q].target.error_tau for q in returning[p.index]], p.error_tau)
         for p in populations
     )
+    edges = [_edges(q, generator) for q in projections]
     return Plan(
         populations=populations,
         projections=projections,
@@ -117,8 +124,13 @@ def make_plan(
             for q in projections
         ),
         has_error=has_error,
-        plastic=tuple(q.plastic and has_error[q.target.index] for q in projections),
+        plastic=tuple(_learns(q, rule, has_error) for q in projections),
+        edges=edges,
         weights=[_initial_weights(q, generator) for q in projections],
+        lr=tuple(
+            0.0 if rule is None else rule.lr if q.target.lr is None else q.target.lr
+            for q in projections
+        ),
         rule=rule,
         t0=float(t0),
     )
@@ -171,20 +183,46 @@ def _distinct(taus: list[float], own: float) -> tuple[float, ...]:
     return tuple(dict.fromkeys(taus)) or (own,)
 
 
+def _learns(q: Projection, rule: Rule | None, has_error: tuple[bool, ...]) -> bool:
+    if rule is None or not q.plastic:
+        return False
+    learns = has_error[q.target.index] if rule.error_driven else q.target.kind == "layer"
+    if learns:
+        rule.check(q)
+    return learns
+
+
+def _edges(q: Projection, generator: np.random.Generator) -> Edges | None:
+    if q.fan_in is None:
+        return q.edges
+    n_in, n_out = q.shape
+    chosen = np.concatenate(
+        [generator.choice(n_in, q.fan_in, replace=False, shuffle=False) for _ in range(n_out)]
+    )
+    targets = np.repeat(np.arange(n_out), q.fan_in)
+    order = np.lexsort((targets, chosen))
+    return chosen[order].astype(np.int64), targets[order]
+
+
 def _initial_weights(q: Projection, generator: np.random.Generator) -> NDArray[np.float64]:
     if q.weights is not None:
         return q.weights.copy()
-    drawn: NDArray[np.float64] = generator.standard_normal(q.shape) * np.sqrt(2.0 / sum(q.shape))
+    n_in, n_out = q.shape
+    fans = q.synapses / n_out + q.synapses / n_in
+    drawn = generator.standard_normal((q.synapses,) if q.sparse else q.shape)
+    drawn *= np.sqrt(2.0 / max(fans, 1.0))
+    if q.bounds is not None:
+        drawn = np.clip(drawn, *q.bounds)
     return drawn
 
 
 def _error_coders(
     populations: tuple[Population, ...],
     projections: tuple[Projection, ...],
-    rule: STDP | None,
+    rule: Rule | None,
 ) -> tuple[bool, ...]:
     """Find who must encode an error: who learns, or lies between an output and one who learns."""
-    if rule is None:
+    if rule is None or not rule.error_driven:
         return (False,) * len(populations)
     wants = [False] * len(populations)  # a plastic projection leads into it, directly or before
     reaches = [p.kind == "output" for p in populations]  # errors can come back to it
@@ -205,6 +243,6 @@ def _error_coders(
     return has_error
 
 
-def describe(rule: STDP | None) -> dict[str, Any] | None:
+def describe(rule: Rule | None) -> dict[str, Any] | None:
     """Return a rule as plain data."""
-    return None if rule is None else {"rule": "stdp", "lr": rule.lr, "cap": rule.cap}
+    return None if rule is None else {"rule": rule.name, **asdict(rule)}

@@ -1,25 +1,23 @@
-"""The reference engine's synapses: a projection's weights and traces, and the spikes under way on it."""
+"""The reference engine's synapses: a projection's weights, and the spikes under way on it."""
 
 from __future__ import annotations
 
+import copy
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eventnet.engine import kernels as eq
 from eventnet.network import Projection
-from eventnet.plasticity import STDP
+from eventnet.plasticity import Rule
 
 Floats = NDArray[np.float64]
+Edges = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Presynaptic and postsynaptic neuron of every synapse, by rows."""
 
 Spikes = list[tuple[int, float]]
 """The neurons of one population that fire in one instant, ascending, with their signed counts."""
-
-SYNAPSE_STATE = (
-    *("rows", "charge", "owed", "booked", "version", "seen", "bookings"),
-    *("post", "power", "jumps", "clock", "origin"),
-)
 
 
 class Flights:
@@ -47,122 +45,138 @@ class Flights:
 
 
 class Synapses:
-    """One projection: its weights, its plasticity traces and their clocks.
+    """One projection: a row of weights for each presynaptic neuron, and what its rule remembers.
 
-    An error spike changes a whole column of weights, each in proportion to its presynaptic trace.
-    Between its own spikes such a trace only decays, ``x_hat_i(t) = charge_i*exp(-(t-origin)/tau)``,
-    so what the rows have missed is their charge times one number for all of them, `owed`. An error
-    spike adds to that number, and a row books it when it is next read.
+    Parameters
+    ----------
+    projection : Projection
+    edges : Edges or None
+        Which synapses there are; None: all.
+    weights : ndarray
+        Shape (n_in, n_out), or (synapses,) in the order of `edges`.
+    rule : Rule or None
+        None: the weights are fixed.
+    lr : float
+        Learning rate of this projection, 1/s.
     """
 
     def __init__(
-        self, projection: Projection, weights: Floats, rule: STDP | None, plastic: bool, t0: float
+        self,
+        projection: Projection,
+        edges: Edges | None,
+        weights: Floats,
+        rule: Rule | None,
+        lr: float,
+        t0: float,
     ) -> None:
         self.source, self.target = projection.source, projection.target
         self.flights = Flights(projection.delay)
         self.error_flights = Flights(projection.error_delay)
-        self.rows: list[list[float]] = weights.tolist()
-        self.rule = rule if plastic else None
-        self.clock = t0
-        self.origin = t0
+        self.lower, self.upper = projection.bounds or (-math.inf, math.inf)
+        self.bounded = projection.bounds is not None
+        self.sparse = edges is not None
+        self.targets: list[list[int]] = [[] for _ in range(self.source.size)]
+        self.columns: list[list[tuple[int, int]]] = [[] for _ in range(self.target.size)]
+        pre, post = edges or np.indices(projection.shape).reshape(2, -1)
+        for i, j in zip(pre.tolist(), post.tolist(), strict=True):
+            self.columns[j].append((i, len(self.targets[i])))
+            self.targets[i].append(j)
+        self.rows: list[list[float]] = []
+        self._set(weights)
+        self.rule, self.lr, self.t0 = rule, lr, t0
         self.bookings = 0
-        self.clear()
+        self.memory: Any = None
+        if rule is not None:
+            self.taus, self.units = rule.taus(projection), rule.units(projection)
+            self.memory = rule.start(self, t0)
 
-    def clear(self) -> None:
-        """Forget the traces; what they owe is booked before."""
-        traced = self.rule is not None
-        n_in, n_out = (self.source.size, self.target.size) if traced else (0, 0)
-        if traced and hasattr(self, "charge"):
-            self.book_all(self.origin)
-        self.charge = [0.0] * n_in
-        self.owed = [0.0] * n_out
-        self.booked = [[0.0] * n_out for _ in range(n_in)]
-        self.version, self.seen = 0, [0] * n_in
-        self.post = [0.0] * n_out
-        self.power = 0.0
-        self.jumps = 0.0
+    def _set(self, weights: Floats) -> None:
+        flat = weights.ravel().tolist()
+        begin = 0
+        self.rows = []
+        for row in self.targets:
+            self.rows.append(flat[begin : begin + len(row)])
+            begin += len(row)
+
+    def add_at(self, i: int, k: int, amount: float) -> None:
+        """Change the k-th weight of row `i`, within the bounds."""
+        weight = self.rows[i][k] + amount
+        self.rows[i][k] = min(max(weight, self.lower), self.upper) if self.bounded else weight
+
+    def add(self, i: int, j: int, amount: float) -> None:
+        """Change the weight from neuron `i` to neuron `j`, if there is such a synapse."""
+        if j in self.targets[i]:
+            self.add_at(i, self.targets[i].index(j), amount)
+
+    def finish(self) -> None:
+        """Add the area that the traces leave open, and forget them."""
+        if self.rule is not None:
+            self.rule.finish(self)
+            self.memory = self.rule.start(self, self.t0)
 
     def row(self, i: int) -> list[float]:
         """Return the weights of presynaptic neuron `i`, brought up to date."""
-        row = self.rows[i]
-        if self.rule is not None and self.seen[i] != self.version:
-            self.seen[i] = self.version
-            self.bookings += 1
-            booked, charge = self.booked[i], self.charge[i]
-            for j, owed in enumerate(self.owed):
-                row[j] += charge * (owed - booked[j])
-                booked[j] = owed
-        return row
+        if self.rule is not None:
+            self.rule.bring_up_to_date(self, i)
+        return self.rows[i]
 
-    def book_all(self, t: float) -> None:
-        """Bring every row up to date and let the charges count from `t`."""
-        factor = eq.decay(t - self.origin, self.source.tau)
-        for i, charge in enumerate(self.charge):
-            self.row(i)
-            self.charge[i] = eq.fade(charge, factor)
-            self.booked[i] = [0.0] * self.target.size
-            self.seen[i] = 0
-        self.version = 0
-        self.owed = [0.0] * self.target.size
-        self.origin = t
-
-    def forward(self, spikes: Spikes, arrived: list[float]) -> None:
-        """Add the rows of the neurons that fired (Eq. 7, 8)."""
+    def forward(self, spikes: Spikes, arrived: list[float]) -> int:
+        """Add the rows of the neurons that fired (Eq. 7, 8); return how many synapses they crossed."""
         for i, count in spikes:
             scale = self.source.step * count
-            for j, weight in enumerate(self.row(i)):
+            for j, weight in zip(self.targets[i], self.row(i), strict=True):
                 arrived[j] += scale * weight
+        return sum(len(self.targets[i]) for i, _ in spikes)
 
-    def backward(self, spikes: Spikes, arrived: list[float]) -> None:
-        """Add the columns of the error spikes (Eq. 12)."""
+    def backward(self, spikes: Spikes, arrived: list[float]) -> int:
+        """Add the columns of the error spikes (Eq. 12); return how many synapses they crossed."""
         assert self.target.error_step is not None
-        for i in range(self.source.size):
-            row = self.row(i)
-            for j, count in spikes:
-                arrived[i] += (self.target.error_step * count) * row[j]
-
-    def learn(self, t: float, spikes: Spikes, errors: Spikes) -> bool:
-        """Apply the STDP rule to what arrived; return whether the guard held the rate back."""
-        assert self.rule is not None
-        assert self.target.error_step is not None
-        if t - self.origin > eq.BOOKING_PERIOD * self.source.tau:
-            self.book_all(t)
-        scale = eq.decay(t - self.origin, self.source.tau)
-        elapsed = t - self.clock
-        self.clock = t
-        factor = eq.decay(elapsed, self.source.tau)
-        error_factor = eq.decay(elapsed, self.target.error_tau)
-        self.post = [eq.fade(trace, error_factor) for trace in self.post]
-        self.power = eq.fade(eq.fade(self.power, factor), factor)
-        self.jumps = eq.fade(self.jumps, factor)
-        for i, count in spikes:
-            x = self.source.step * count
-            self.jumps += x * x
-            self.power += x * (2.0 * (self.charge[i] * scale) + x)
-
-        window = eq.trace_window(self.source.tau, self.target.error_tau)
-        cap = math.inf if self.rule.cap is None else self.rule.cap
-        rate = eq.guarded_rate(self.rule.lr, window, self.power, self.jumps, cap)
-        gain = -(rate * window)
-        self.version += bool(errors)
-        for j, count in errors:
-            e = self.target.error_step * count
-            self.post[j] += e
-            self.owed[j] += (gain * e) * scale
-        for i, count in spikes:
-            x = self.source.step * count
-            row = self.row(i)
-            step = gain * x
-            for j, trace in enumerate(self.post):
-                row[j] += step * trace
-            self.charge[i] += x / scale
-        return rate < self.rule.lr
+        if not self.sparse and self.rule is not None:
+            for i in range(self.source.size):
+                self.rule.bring_up_to_date(self, i)
+        for j, count in spikes:
+            scale = self.target.error_step * count
+            for i, k in self.columns[j]:
+                if self.sparse and self.rule is not None:
+                    self.rule.bring_up_to_date(self, i, k)
+                arrived[i] += scale * self.rows[i][k]
+        return sum(len(self.columns[j]) for j, _ in spikes)
 
     @property
     def weights(self) -> Floats:
-        """Return a copy of the weights, (n_in, n_out), with what is still owed."""
-        weights = np.array(self.rows)
-        if self.rule is not None:
-            owed = np.array(self.owed) - np.array(self.booked)
-            weights += np.array(self.charge)[:, None] * owed
-        return weights
+        """Return a copy of the weights, with what is still owed: (n_in, n_out), or (synapses,)."""
+        kept = self.rows, self.memory, self.bookings
+        self.rows, self.memory = copy.deepcopy((self.rows, self.memory))
+        flat = np.array([weight for i in range(self.source.size) for weight in self.row(i)])
+        self.rows, self.memory, self.bookings = kept
+        return flat if self.sparse else flat.reshape(self.source.size, self.target.size)
+
+    @weights.setter
+    def weights(self, weights: Floats) -> None:
+        for i in range(self.source.size):
+            self.row(i)  # what is owed so far belongs to the weights that go
+        self._set(np.asarray(weights, dtype=np.float64))
+
+    # -- saving ------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Return a copy of all that a run changes."""
+        return copy.deepcopy(
+            {
+                "rows": self.rows,
+                "lr": self.lr,
+                "bookings": self.bookings,
+                "memory": None if self.memory is None else vars(self.memory),
+                "under_way": self.flights.under_way,
+                "errors_under_way": self.error_flights.under_way,
+            }
+        )
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go back to what `state` returned."""
+        saved = copy.deepcopy(saved)
+        self.rows, self.lr, self.bookings = saved["rows"], saved["lr"], saved["bookings"]
+        if self.memory is not None:
+            vars(self.memory).update(saved["memory"])
+        self.flights.under_way = saved["under_way"]
+        self.error_flights.under_way = saved["errors_under_way"]

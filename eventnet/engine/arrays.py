@@ -1,0 +1,219 @@
+"""The compiled engine's data: flat arrays in named tuples, and the codes that they hold."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from eventnet.engine.jit import Array
+
+# Status codes that `advance` returns.
+DONE, BUFFER_FULL, NEEDS_SAMPLES, DIVERGED, NEEDS_ROOM = 0, 1, 2, 3, 4
+
+# Columns of the counters of a projection. Each pass counts events, quanta, and both times the synapses
+# that they crossed: what this program multiplies and adds, and what the paper's would add.
+FORWARD, BACKWARD, ROW, COLUMN = 0, 4, 8, 12
+BOOKED, PASSES, GUARDED, SKIP_FORWARD, SKIP_BACKWARD, SKIP_UPDATE = range(16, 22)
+PROJECTION_COUNTERS = 22
+
+# Columns of the counters of a population.
+EVENTS, QUANTA, ERROR_EVENTS, ERROR_QUANTA = range(4)
+POPULATION_COUNTERS = 4
+
+# Entries of the network's counters.
+INSTANTS, READINGS, TEACHINGS = range(3)
+NETWORK_COUNTERS = 3
+
+# Population kinds.
+SENSOR, LAYER, OUTPUT, SOURCE = 0, 1, 2, 3
+
+# Kernels of the learning rules (`learning`).
+RULES = {"booked": 0, "past": 1, "reconstruction": 2}
+
+
+
+
+class Net(NamedTuple):
+    """What does not change during a run. P populations, Q projections, N neurons in all."""
+
+    kind: Array  # (P,) SENSOR, LAYER, OUTPUT or SOURCE
+    first: Array  # (P+1,) offset of a population's neurons
+    tau: Array  # (P,) s
+    step: Array  # (P,)
+    theta: Array  # (P,)
+    leak: Array  # (P,) slope where a unit is off; 1: it has no bend
+    biased: Array  # (P,) bool: any bias is non-zero
+    has_error: Array  # (P,) bool: encodes an error
+    error_tau: Array  # (P,) s
+    error_step: Array  # (P,)
+    order: Array  # layers and outputs, topological
+    error_order: Array  # layers that encode an error
+    in_first: Array  # (P+1,) into in_list: projections that arrive, creation order
+    in_list: Array
+    trace_first: Array  # (P+1,) offset of the input traces: one block of neurons a group
+    group_first: Array  # (P+1,) into group_tau: the distinct time constants of what arrives
+    group_tau: Array  # s
+    group: Array  # (Q,) to which of its target's groups a projection adds
+    matched: Array  # (P,) bool: all that arrives decays with the coder's own tau
+    back_first: Array  # (P+1,) into back_list: projections that bring errors back
+    back_list: Array
+    back_trace_first: Array  # the same five for the error traces of layers
+    back_group_first: Array
+    back_group_tau: Array
+    back_group: Array
+    softmax: Array  # (P,) bool: an output with cross-entropy
+    tolerance: Array  # (P,) of softmax
+    error_matched: Array  # (P,) bool; of an output: what arrives decays with its error_tau
+    delay: Array  # (Q,) s
+    error_delay: Array  # (Q,) s
+    source: Array  # (Q,)
+    target: Array  # (Q,)
+    delayed: Array  # projections with a delay
+    error_delayed: Array
+    weight_first: Array  # (Q+1,) offset of a projection's weights, by rows
+    sparse: Array  # (Q,) bool: rows differ in length, and say which neurons they reach
+    span_first: Array  # (Q,) into span, of sparse projections
+    span: Array  # where each row begins among the projection's weights
+    edge_first: Array  # (Q,) into reach
+    reach: Array  # the target neuron of each weight
+    column_span_first: Array  # (Q,) into column_span, of those through which errors come back
+    column_span: Array  # where each column begins in column_row, column_place
+    column_row: Array  # the source neuron of each entry of a column
+    column_place: Array  # and its place among the projection's weights
+    pre_first: Array  # (Q+1,) offset of its presynaptic traces
+    post_first: Array  # (Q+1,) offset of its postsynaptic traces
+    booked_first: Array  # (Q+1,) offset of what its synapses have booked
+    plastic: Array  # (Q,) bool
+    bounded: Array  # (Q,) bool
+    lower: Array  # (Q,) least and largest weight
+    upper: Array
+    rule: Array  # (1,) which kernel
+    error_driven: Array  # (1,) bool: pairs with error spikes, else with the target's own
+    pre_tau: Array  # (Q,) s, of the presynaptic traces
+    post_tau: Array  # (Q,) s
+    unit: Array  # (Q,) what a presynaptic spike adds to its trace
+    post_unit: Array  # (Q,)
+    for_row: Array  # (Q,) what a unit of rate does with x_s*e_hat
+    for_column: Array  # with x_hat*e_s
+    for_pair: Array  # with x_s*e_s
+    cap: Array  # (Q,) guard, inf for none
+    bias: Array  # (N,)
+    start: Array  # (1,) t0, s
+
+
+class State(NamedTuple):
+    """Everything that a run changes, except weights. Copying these arrays is a checkpoint."""
+
+    x: Array  # (N,) held reading of a sensor neuron
+    period: Array  # (N,) s between its spikes
+    u: Array  # (input traces,) as of `clock`
+    clock: Array  # (P,) s
+    active: Array  # (N,) bool
+    phi: Array  # (N,) residual, as of `anchor`
+    anchor: Array  # (N,) s
+    cross: Array  # (N,) s, next own spike
+    side: Array  # (N,) sign of the threshold that it meets then
+    turn: Array  # (N,) s, next on/off
+    due: Array  # (P,) s, the earliest of a layer's cross and turn
+    g: Array  # (error traces,) as of `error_clock`
+    error_clock: Array  # (P,) s
+    y: Array  # (N,) held target
+    e: Array  # (N,) held error of softmax
+    timer: Array  # (P,) s, when it is evaluated again
+    gate: Array  # (N,) bool: layer: active as the error coder saw it; output: target on
+    error_phi: Array  # (N,)
+    error_anchor: Array  # (N,) s
+    error_cross: Array  # (N,) s
+    error_side: Array  # (N,)
+    error_amplitude: Array  # (input traces,) of an output's error, as of `error_anchor`
+    error_due: Array  # (P,) s
+    rate: Array  # (Q,) learning rate, 1/s
+    charge: Array  # presynaptic traces; booked late: as of `origin`
+    origin: Array  # (Q,) s
+    owed: Array  # per postsynaptic neuron: what its error spikes have added a unit of charge
+    booked: Array  # per synapse: the part of `owed` in its weight; of past: its open product
+    version: Array  # (Q,) counts the changes of `owed`
+    seen: Array  # per presynaptic neuron: the version that its row has booked
+    post: Array  # postsynaptic ones
+    power: Array  # (Q,) sum of squares of the presynaptic traces
+    jumps: Array  # (Q,) fading sum of squares of the presynaptic spikes
+    trace_clock: Array  # (Q,) s, of the postsynaptic traces
+    written: Array  # (N,) values written by the world
+    written_time: Array  # (P,) s, when they take effect; inf: none
+    heap: Array  # sensor neurons, a binary heap on `cross`
+    place: Array  # (N,) a neuron's place in the heap
+    now: Array  # (1,) s, the last instant that was run
+    flags: Array  # [started, learning, diverged population]
+
+
+class Flights(NamedTuple):
+    """Spikes under way on delayed projections, each projection's in order of arrival.
+
+    Those of projection q stand at ``first[q] + head[q]`` to ``first[q] + tail[q]``; the last capacity is
+    ``first[q+1] - first[q]``. Python makes more room when `advance` asks for it.
+    """
+
+    first: Array  # (Q+1,)
+    head: Array  # (Q,)
+    tail: Array  # (Q,)
+    landed: Array  # (Q,) how many arrive in this instant
+    time: Array  # s, of arrival
+    neuron: Array
+    quanta: Array
+
+
+class Feed(NamedTuple):
+    """One block of samples a population, filled by Python when it runs dry."""
+
+    capacity: Array  # (P,) samples; 0: no feed
+    samples: Array  # (P,) in the block
+    cursor: Array  # (P,) next sample of the block
+    more: Array  # (P,) bool: the recording goes on after the block
+    time_first: Array  # (P,) offset into time
+    value_first: Array  # (P,) offset into value
+    time: Array
+    value: Array
+
+
+class Fired(NamedTuple):
+    """The spikes of one instant, each population's ascending from its offset on."""
+
+    neuron: Array  # (N,)
+    quanta: Array  # (N,) signed counts
+    number: Array  # (P,) how many fired
+
+
+class Scratch(NamedTuple):
+    """Room for one instant; nothing in it outlives the instant."""
+
+    arrived: Array  # (input traces,) summed input of the delivery
+    returned: Array  # (error traces,) summed errors of the delivery
+    soft: Array  # (N,) softmax of an output
+    amplitude: Array  # room for one neuron's groups
+    scaled: Array
+    fired: Fired
+    errors: Fired
+    effect: Array  # (N,) what a row changes per unit of presynaptic spike
+    touched: Array  # (N,) bool: neurons that fired, while past looks at columns
+    delivered: Array  # (P,) bool
+    turned: Array  # (P,) bool: an active bit changed
+    read: Array  # (P,) where a sample of this instant lies: -2 none, -1 written, else offset
+    given: Array  # (P,) how many spikes a source is given
+    due: Array  # sensor neurons that fire now
+
+
+class Buffer(NamedTuple):
+    """Spikes on their way to the recorder."""
+
+    time: Array
+    population: Array
+    neuron: Array
+    quanta: Array  # signed
+    used: Array  # (1,)
+
+
+class Counters(NamedTuple):
+    """What the cost report is made from."""
+
+    population: Array  # (P, POPULATION_COUNTERS)
+    projection: Array  # (Q, PROJECTION_COUNTERS)
+    network: Array  # (NETWORK_COUNTERS,)

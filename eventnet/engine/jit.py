@@ -1,0 +1,33 @@
+"""How the compiled engine's functions are compiled and cached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from numba import njit
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_SOURCES = tuple(
+    (path.name, path.stat().st_mtime, path.stat().st_size)
+    for path in sorted(Path(__file__).parent.glob("*.py"))
+)
+
+
+def kernel(function: Function) -> Function:
+    """Compile a function of this package, and keep its type for the checker."""
+    # Without Numba's runtime no kernel can allocate, and passing tuples of arrays costs no
+    # reference counting, which otherwise takes most of an instant (docs/decisions/0002).
+    compiled: Any = njit(cache=True, _nrt=False)(function)
+    # Numba's cache looks at the function's own file only, yet kernels call each other across files:
+    # what was compiled is good as long as none of them has changed. (Absent with the JIT off.)
+    file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    if file is not None:
+        file._source_stamp = _SOURCES
+    result: Function = compiled
+    return result

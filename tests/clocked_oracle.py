@@ -1,0 +1,166 @@
+"""The paper's algorithm in plain NumPy, dense, one statement an equation: what the engine must equal.
+
+It shares no code with the engine. Populations are named; arrays are float64; counts are floats.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass
+class Coder:
+    """An encoder, its quantizer and its adaptive scale."""
+
+    size: int
+    alpha: float
+    relative: float
+    eta: float
+    mu: float = 1.0
+    beta: float = field(init=False)
+    x_last: Array = field(init=False)
+    phi: Array = field(init=False)
+    s: Array = field(init=False)
+    quanta: int = 0
+    events: int = 0
+
+    def __post_init__(self) -> None:
+        self.beta = self.relative
+        self.x_last = np.zeros(self.size)
+        self.phi = np.zeros(self.size)
+        self.s = np.zeros(self.size)
+
+    def __call__(self, x: Array) -> Array:
+        kp = (1 - self.alpha) / self.beta
+        kd = self.alpha / self.beta
+        p = self.phi + (kp * x + kd * (x - self.x_last))
+        self.s = np.rint(p)
+        self.phi = p - self.s
+        self.x_last = x.copy()
+        self.quanta += int(np.abs(self.s).sum())
+        self.events += int(np.count_nonzero(self.s))
+        return self.s
+
+    def adapt(self) -> None:
+        if self.eta:
+            self.beta = self.beta + self.eta * (self.relative * self.mu - self.beta)
+            self.mu = (1 - self.eta) * self.mu + self.eta * np.abs(self.x_last).mean()
+
+
+@dataclass
+class Synapses:
+    """The weights between two populations, with all decoders and traces that go with them."""
+
+    source: str
+    target: str
+    w: Array
+
+    def __post_init__(self) -> None:
+        n_in, n_out = self.w.shape
+        self.y = np.zeros(n_out)
+        self.g = np.zeros(n_in)
+        self.x_trace = np.zeros(n_in)
+        self.e_trace = np.zeros(n_out)
+        self.u = np.zeros((n_in, n_out))
+
+
+@dataclass
+class Oracle:
+    """A network of sensors, layers in order, and one output.
+
+    `sensors` and `layers` map names to (size, k_alpha, scale); `errors` the same of every layer and of
+    the output, which comes last.
+    """
+
+    sensors: dict[str, tuple[int, float, float]]
+    layers: dict[str, tuple[int, float, float]]
+    errors: dict[str, tuple[int, float, float]]
+    synapses: list[Synapses]
+    rule: str
+    lr: float
+    eta: float = 0.0
+    leak: float = 0.0
+    loss: str = "softmax"
+    learn_bias: bool = False
+
+    def __post_init__(self) -> None:
+        self.forward = {
+            name: Coder(*spec, self.eta) for name, spec in (self.sensors | self.layers).items()
+        }
+        self.backward = {name: Coder(*spec, self.eta) for name, spec in self.errors.items()}
+        self.output = list(self.errors)[-1]
+        self.b = {name: np.zeros(spec[0]) for name, spec in self.errors.items()}
+        self.z: dict[str, Array] = {}
+        self.x: dict[str, Array] = {}
+        self.e: dict[str, Array] = {}
+        self.operations = {(k.source, k.target): np.zeros(3, dtype=int) for k in self.synapses}
+
+    def tick(self, readings: dict[str, Array], target: Array) -> None:
+        for name in self.sensors:
+            self.x[name] = readings[name]
+            self.forward[name](readings[name])
+        for name in self.errors:
+            z = self.b[name].copy()
+            for k in self.synapses:
+                if k.target == name:
+                    coder = self.forward[k.source]
+                    k.y = coder.alpha * k.y + coder.beta * (coder.s @ k.w)
+                    z = z + k.y
+            self.z[name] = z
+            if name in self.layers:
+                self.x[name] = np.where(z > 0, z, self.leak * z)
+                self.forward[name](self.x[name])
+
+        z = self.z[self.output]
+        if self.loss == "softmax":
+            p = np.exp(z - z.max())
+            error = p / p.sum() - target
+        else:
+            error = z - target
+        self.e[self.output] = error
+        self.backward[self.output](error)
+        for name in reversed(list(self.layers)):
+            error = np.zeros(len(self.z[name]))
+            for k in self.synapses:
+                if k.source == name:
+                    coder = self.backward[k.target]
+                    k.g = coder.alpha * k.g + coder.beta * (coder.s @ k.w.T)
+                    error = error + k.g
+            self.e[name] = np.where(self.z[name] >= 0, 1.0, self.leak) * error
+            self.backward[name](self.e[name])
+
+        for k in self.synapses:
+            k.w = k.w - self.lr * self.gradient(k)
+            s, s_e = self.forward[k.source].s, self.backward[k.target].s
+            n_in, n_out = k.w.shape
+            rows, columns = int(np.abs(s).sum()) * n_out, int(np.abs(s_e).sum()) * n_in
+            crosses = columns if k.source in self.layers else 0
+            self.operations[k.source, k.target] += (rows, crosses, rows + columns)
+        if self.learn_bias:
+            for name in self.b:
+                self.b[name] = self.b[name] - self.lr * self.e[name]
+        for coder in (*self.forward.values(), *self.backward.values()):
+            coder.adapt()
+
+    def gradient(self, k: Synapses) -> Array:
+        f, b = self.forward[k.source], self.backward[k.target]
+        s, s_e = f.s, b.s
+        r = f.alpha * b.alpha
+        if self.rule == "true":
+            return np.outer(self.x[k.source], self.e[k.target])
+        xd, ed = f.alpha * k.x_trace, b.alpha * k.e_trace
+        if self.rule == "stdp":
+            k.x_trace, k.e_trace = xd + s, ed + s_e
+            return (np.outer(s, ed + s_e) + np.outer(xd, s_e)) * (f.beta * b.beta / (1 - r))
+        k.x_trace, k.e_trace = xd + f.beta * s, ed + b.beta * s_e
+        if self.rule == "reconstruction":
+            return np.outer(k.x_trace, k.e_trace)
+        touched = (s != 0)[:, None] | (s_e != 0)[None, :]
+        gradient = np.where(touched, (k.u - np.outer(xd, ed)) / (1 - r), 0.0)
+        k.u = np.where(touched, np.outer(k.x_trace, k.e_trace), k.u)
+        return gradient
