@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eventnet.errors import ConfigError, EventNetError
+from eventnet.reproduce.command import reproduce
 
 if TYPE_CHECKING:
     from eventnet.scenario import Report
@@ -56,7 +57,11 @@ def main() -> None:
       eventnet run drone --set hidden=100      with another parameter
       eventnet graph drone -o drone.svg        its network, drawn
       eventnet raster stats runs/drone-1       who fired how often
+      eventnet reproduce fig1                  a figure of the paper
     """
+
+
+main.add_command(reproduce)
 
 
 @main.command(context_settings=HELP)
@@ -162,14 +167,14 @@ def graph(scenario: str, output: Path | None, settings: tuple[str, ...], as_json
     loaded = load(scenario)
     with _progress(silent=as_json) as report:
         sim = build(loaded, settings, report=report)
-    learns = sim.plan.rule is not None
+    rule = sim.plan.rule
     if output is not None:
-        save(sim.network, output, plasticity=learns, title=loaded.name)
+        save(sim.network, output, rule, title=loaded.name)
     if as_json:
-        found = estimate(sim.network, learns).as_dict()
+        found = estimate(sim.network, rule).as_dict()
         click.echo(json.dumps({"estimate": found, "graph": node_link(sim.network)}))
         return
-    click.echo(table(sim.network, learns))
+    click.echo(table(sim.network, rule))
     if output is not None:
         click.echo(f"\ngraph {output}")
 
@@ -335,7 +340,10 @@ def raster_export(
 
 @contextmanager
 def _progress(silent: bool) -> Iterator[Report | None]:
-    """Yield what a run reports to: a progress bar on a terminal, nothing elsewhere."""
+    """Yield what a run reports to: a progress bar on a terminal, nothing elsewhere.
+
+    The bar starts with the first report: until then the terminal belongs to the bar of a fetch.
+    """
     if silent or not sys.stderr.isatty():
         yield None
         return
@@ -343,28 +351,33 @@ def _progress(silent: bool) -> Iterator[Report | None]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
-        TextColumn("{task.fields[what]}"),
+        TextColumn("running"),
         BarColumn(bar_width=24),
         TextColumn("{task.completed:.1f}/{task.total:.1f} s simulated"),
         TextColumn("{task.fields[rate]}"),
         TextColumn("{task.fields[error]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=1.0, what="preparing", rate="", error="")
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task("", start=False, rate="", error="")
 
-        def report(t: float, end: float, spikes: int, error: float | None) -> None:
-            elapsed = bar.tasks[0].elapsed or 1.0
-            bar.update(
-                task,
-                completed=t,
-                total=end,
-                what="running",
-                rate=f"{spikes / elapsed / 1e3:,.0f} k spikes/s",
-                error="" if error is None else f"error {error:.3f}",
-            )
+    def report(t: float, end: float, spikes: int, error: float | None) -> None:
+        if not bar.tasks[0].started:
+            bar.start()
+            bar.start_task(task)
+        elapsed = bar.tasks[0].elapsed or 1.0
+        bar.update(
+            task,
+            completed=t,
+            total=end,
+            rate=f"{spikes / elapsed / 1e3:,.0f} k spikes/s",
+            error="" if error is None else f"error {error:.3f}",
+        )
 
+    try:
         yield report
+    finally:
+        bar.stop()
 
 
 DRAWN_S = 10.0

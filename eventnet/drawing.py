@@ -5,8 +5,11 @@ One unit of the axes is an inch, y downwards. matplotlib is imported by the func
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from itertools import pairwise
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -168,7 +171,7 @@ def _ordered(columns: list[list[Slot]], chains: dict[int, list[Slot]]) -> list[l
         rightwards = sweep % 2 == 0
         near = beside[rightwards]
         for k in range(len(ordered)) if rightwards else reversed(range(len(ordered))):
-            wish = {s: np.mean([place[n] for n in near.get(s, [s])]) for s in ordered[k]}
+            wish = {s: fmean(place[n] for n in near.get(s, [s])) for s in ordered[k]}
             ordered[k] = sorted(ordered[k], key=wish.__getitem__)
             place |= {s: (i + 0.5) / len(wish) for i, s in enumerate(ordered[k])}
     return ordered
@@ -182,18 +185,24 @@ def _places(
 ) -> tuple[dict[str, Box], dict[Slot, float], float]:
     """Return every population's box, the height at which each slot lies, and the bottom of all."""
     loops = {q.source.name for q in network.projections if q.source is q.target}
-    heights: dict[Slot, float] = {}
-    for column in columns:
-        for slot in column:
-            sides = [sum(c[end] == slot for c in chains.values()) for end in (0, -1)]
-            text = 0.4 + LINE * len(texts[slot]) if isinstance(slot, str) else 0.0
-            heights[slot] = max(text, PORT * max(*sides, 1))
+    leaving, arriving = (Counter(chain[end] for chain in chains.values()) for end in (0, -1))
+    heights = {
+        slot: max(
+            0.4 + LINE * len(texts[slot]) if isinstance(slot, str) else 0.0,
+            PORT * max(leaving[slot], arriving[slot], 1),
+        )
+        for column in columns
+        for slot in column
+    }
     room = {s: h + 0.3 + 2 * LOOP * (s in loops) for s, h in heights.items()}
     tallest = max(sum(room[s] for s in column) for column in columns)
     middles: dict[Slot, float] = {}
     boxes: dict[str, Box] = {}
     x = MARGIN
-    labels = {q.index: max(map(_width, _label(q))) for q in network.projections}
+    wordy: dict[Slot, float] = {}  # the widest label right of a slot
+    for i, chain in chains.items():
+        wide = max(map(_width, _label(network.projections[i])))
+        wordy |= {slot: max(wide, wordy.get(slot, 0.0)) for slot in chain[:-1]}
     for column in columns:
         gap = (tallest - sum(room[s] for s in column)) / len(column)
         names = [s for s in column if isinstance(s, str)]
@@ -203,11 +212,11 @@ def _places(
             middles[slot] = y + (room[slot] + gap) / 2
             y += room[slot] + gap
         boxes |= {name: Box(x, x + wide, middles[name], heights[name]) for name in names}
-        leaving = [i for i, chain in chains.items() if any(s in column for s in chain[:-1])]
-        x += wide + max((labels[i] for i in leaving), default=0.5) + 0.9
+        x += wide + max(wordy.get(s, 0.5) for s in column) + 0.9
     return boxes, middles, tallest + MARGIN - 0.15
 
 
+@cache
 def _width(text: str) -> float:
     """Return the width of a small text in inches."""
     from matplotlib.font_manager import FontProperties
@@ -317,7 +326,7 @@ def _draw_edges(
         _draw_label(ax, q, curves[q.index], taken)
     legend = [Line2D([], [], label=kind, **styles[kind]) for kind in styles if kind in drawn]
     if legend:
-        ax.legend(handles=legend, loc="lower left", ncols=3, borderaxespad=0.8, fontsize=SMALL)
+        ax.legend(handles=legend, loc="lower left", ncols=3, borderaxespad=1.7, fontsize=SMALL)
 
 
 def _draw_arrow(ax: Axes, curves: NDArray[np.float64], style: dict[str, Any]) -> None:

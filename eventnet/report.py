@@ -62,6 +62,9 @@ def print_summary(
     out.print("* multiply-adds, recomputed at every reading and trained at every target")
     for name, count in summary["dense"].items():
         out.print(f"{name}: {count:,} multiply-adds", highlight=False)
+    for name, share in summary["guarded"].items():
+        if share > 0:
+            out.print(f"guard: held the rate of {name} back in {share:.0%} of its updates")
     out.print()
     seconds = f"{summary['simulated_s']:.1f} s simulated in {summary['wall_s']:.2f} s"
     out.print(f"{seconds} ({summary['engine']} engine, seed {summary['seed']})", highlight=False)

@@ -6,7 +6,6 @@ import dataclasses
 import math
 import shutil
 from itertools import pairwise
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,11 @@ from clocked_oracle import Oracle, Synapses
 import eventnet as en
 from eventnet.cost import cost_between
 from eventnet.data import fetch, mnist
-from eventnet.engine import clocked, kernels
+from eventnet.engine import arrays, clocked
 from eventnet.engine.clocked import ClockedEngine
 from eventnet.engine.plan import Plan, make_plan
 from eventnet.errors import ConfigError, Diverged, FetchError
+from eventnet.plasticity import STDP, PairSTDP, Past, Reconstruction, TrueGradient
 from eventnet.sources import Periodic, Recording
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -40,8 +40,10 @@ def digits() -> tuple[Floats, Floats]:
 
 
 def rule(name: str, lr: float) -> Any:
-    """A rule as the engine takes it: a name and a rate, no guard."""
-    return SimpleNamespace(name=name, lr=lr, cap=None)
+    """A rule by the oracle's name for it, without the guard."""
+    if name == "stdp":
+        return STDP(lr, cap=None)
+    return {"past": Past, "reconstruction": Reconstruction, "true": TrueGradient}[name](lr)
 
 
 def tau(alpha: float) -> float:
@@ -224,10 +226,10 @@ def check_counts(engine: ClockedEngine, oracle: Oracle) -> None:
     for p in engine.plan.populations:
         forward, backward = oracle.forward.get(p.name), oracle.backward.get(p.name)
         row = counters.population[p.index]
-        assert row[kernels.EVENTS] == (forward.events if forward else 0)
-        assert row[kernels.QUANTA] == (forward.quanta if forward else 0)
-        assert row[kernels.ERROR_EVENTS] == (backward.events if backward else 0)
-        assert row[kernels.ERROR_QUANTA] == (backward.quanta if backward else 0)
+        assert row[arrays.EVENTS] == (forward.events if forward else 0)
+        assert row[arrays.QUANTA] == (forward.quanta if forward else 0)
+        assert row[arrays.ERROR_EVENTS] == (backward.events if backward else 0)
+        assert row[arrays.ERROR_QUANTA] == (backward.quanta if backward else 0)
     cost = cost_between(engine.plan, [np.zeros_like(a) for a in counters], list(counters))
     for (source, target), operations in oracle.operations.items():
         passes = cost.projections[f"{source} -> {target}"]
@@ -436,10 +438,9 @@ def test_the_learning_rate_is_a_rate_in_seconds(digits: tuple[Floats, Floats]) -
         engine.feed(0, Periodic(images, rate=1 / dt))
         engine.feed(2, Periodic(targets, rate=1 / dt))
         engine.advance(100 * dt)
-        engine.lr = 0.003 / dt
-        assert engine.lr == 0.003 / dt
+        engine.scale_lr(0.3)
         engine.advance(200 * dt)
-        engine.lr = 0.0
+        engine.scale_lr(0.0)
         still = engine.weights(0)
         engine.advance(203 * dt)
         assert np.abs(engine.weights(0) - still).max() < 1e-14
@@ -485,8 +486,8 @@ def test_evaluating_a_copy_never_touches_the_trainer(
         answers.append(copy.outputs(output, 200))
         for q, weights in zip(engine.plan.projections, before, strict=True):
             assert np.array_equal(copy.weights(q.index), weights)
-        assert copy.counters.population[:, kernels.ERROR_EVENTS].sum() == 0
-        assert copy.counters.population[0, kernels.EVENTS] > 0
+        assert copy.counters.population[:, arrays.ERROR_EVENTS].sum() == 0
+        assert copy.counters.population[0, arrays.EVENTS] > 0
     assert np.array_equal(*answers)
     assert same(engine, alone)
     engine.advance(250.0)
@@ -521,8 +522,8 @@ def test_neither_blocks_nor_recording_change_a_run(
     assert np.array_equal(engine.state()["weights"], reference.state()["weights"])
     counts = np.concatenate([batch[3] for batch in batches])
     counted = engine.counters.population
-    assert np.abs(counts).sum() == counted[:, [kernels.QUANTA, kernels.ERROR_QUANTA]].sum()
-    assert len(counts) == counted[:, [kernels.EVENTS, kernels.ERROR_EVENTS]].sum()
+    assert np.abs(counts).sum() == counted[:, [arrays.QUANTA, arrays.ERROR_QUANTA]].sum()
+    assert len(counts) == counted[:, [arrays.EVENTS, arrays.ERROR_EVENTS]].sum()
 
 
 def test_weights_and_biases_can_be_given_and_read_at_any_tick(
@@ -552,7 +553,7 @@ def test_reset_keeps_what_was_learned_and_starts_over(digits: tuple[Floats, Floa
     assert np.array_equal(engine.weights(0), weights)
     assert not engine.counters.population.any()
     engine.advance(101.0)
-    assert engine.counters.network[kernels.TEACHINGS] == 101
+    assert engine.counters.network[arrays.TEACHINGS] == 101
 
 
 def test_without_learning_nothing_is_learned_until_it_is_on_again(
@@ -563,7 +564,7 @@ def test_without_learning_nothing_is_learned_until_it_is_on_again(
     weights = engine.weights(0)
     engine.advance(100.0)
     assert np.array_equal(engine.weights(0), weights)
-    assert engine.counters.network[kernels.TEACHINGS] == 50
+    assert engine.counters.network[arrays.TEACHINGS] == 50
     engine.learning = True
     engine.advance(150.0)
     assert np.abs(engine.weights(0) - weights).max() > 1e-3
@@ -601,11 +602,11 @@ def test_an_epoch_learns() -> None:
     ("change", "message"),
     [
         ({"threshold": 0.75}, r"threshold=0\.75 on x: clocked coders round half to even"),
-        (
-            {"rule": SimpleNamespace(name="stdp", lr=0.1, cap=0.5)},
-            r"cap=0\.5 on SimpleNamespace: .*give cap=None",
-        ),
-        ({"rule": rule("pair", 0.1)}, r"rule 'pair': a clocked network has stdp, past"),
+        ({"rule": STDP(0.1)}, r"cap=0\.5 on STDP: .*give cap=None"),
+        ({"rule": PairSTDP(0.1)}, r"rule PairSTDP: a clocked network has STDP, Past"),
+        ({"bounds": (-1, 1)}, "h -> y: clocked projections are all to all, without bounds"),
+        ({"fan_in": 1}, "h -> y: clocked projections are all to all, without bounds"),
+        ({"source": True}, "events: a clocked network encodes its inputs itself; use a sensor"),
         ({"delay": 0.1}, r"delay=0\.1 s on h -> y: a clocked network has none"),
         ({"error_delay": 0.1}, r"error_delay=0\.1 s on h -> y: a clocked network has none"),
         ({"dt": 0.0}, r"dt=0\.0 s on the clock: must be positive"),
@@ -615,14 +616,10 @@ def test_an_epoch_learns() -> None:
 def test_what_the_algorithm_has_not_is_refused(change: dict[str, Any], message: str) -> None:
     network = scalar(threshold=change.get("threshold", 0.5))
     network.output("y", 1, error_step=0.1)
-    delays = {k: v for k, v in change.items() if k.endswith("delay")}
-    network.connect("h", "y", **delays)
+    names = ("delay", "error_delay", "bounds", "fan_in")
+    network.connect("h", "y", **{k: v for k, v in change.items() if k in names})
+    if "source" in change:
+        network.source("events", 3)
     plan = plan_of(network, change.get("rule", rule("stdp", 0.1)))
     with pytest.raises(ConfigError, match=message):
         ClockedEngine(plan, None, change.get("dt", 1.0), change.get("adapt", 0.0))
-
-
-def test_a_learning_rate_that_is_none_is_refused() -> None:
-    engine = ClockedEngine(plan_of(scalar(), rule("stdp", 0.1)), None, dt=1.0)
-    with pytest.raises(ConfigError, match=r"lr=-1 on the clocked engine: must be >= 0"):
-        engine.lr = -1

@@ -193,7 +193,8 @@ class Scratch(NamedTuple):
     fired: Fired
     errors: Fired
     effect: Array  # (N,) what a row changes per unit of presynaptic spike
-    touched: Array  # (N,) bool: neurons that fired, while past looks at columns
+    incoming: Array  # (N,) presynaptic spikes, spread out
+    touched: Array  # (N,) bool: whose row they touch
     delivered: Array  # (P,) bool
     turned: Array  # (P,) bool: an active bit changed
     read: Array  # (P,) where a sample of this instant lies: -2 none, -1 written, else offset

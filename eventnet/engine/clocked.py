@@ -25,7 +25,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from eventnet.engine import kernels
+from eventnet.engine import arrays
 from eventnet.engine.plan import Plan
 from eventnet.errors import ConfigError, Diverged
 from eventnet.network import positive
@@ -40,6 +40,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def kernel(function: Function) -> Function:
     """Compile a function of this module, and keep its type for the checker."""
+    # As `jit.kernel`; but nothing here calls another file, so that Numba's own cache stamp is enough.
     compiled: Function = njit(cache=True, _nrt=False)(function)
     return compiled
 
@@ -81,15 +82,8 @@ DONE, BUFFER_FULL, NEEDS_SAMPLES, DIVERGED = 0, 1, 2, 3
 
 SENSOR, LAYER, OUTPUT = 0, 1, 2
 
-RULES = ("stdp", "past", "reconstruction", "true")
+RULES = {"STDP": 0, "Past": 1, "Reconstruction": 2, "TrueGradient": 3}
 FUTURE, PAST, RECONSTRUCTION, TRUE = range(4)
-NAMES = {
-    "stdp": FUTURE,
-    "future": FUTURE,
-    "past": PAST,
-    "reconstruction": RECONSTRUCTION,
-    "true": TRUE,
-}
 
 # Columns of what is counted of a population; the learned ones while learning is on.
 EVENTS, QUANTA, ERROR_EVENTS, ERROR_QUANTA, LEARNED_EVENTS, LEARNED_QUANTA = range(6)
@@ -128,7 +122,7 @@ class Net(NamedTuple):
     error_alpha: Array  # (P,)
     error_relative: Array  # (P,)
     constant: Array  # (P,) bool: a sensor that carries learned biases, no spikes
-    taught_bias: Array  # (P,) bool
+    teacher: Array  # (P,) the projection that carries its learned bias, -1: none
     keeps_pre: Array  # (P,) bool: its presynaptic trace is needed
     keeps_post: Array  # (P,) bool
     order: Array  # layers and outputs, topological
@@ -188,7 +182,7 @@ class State(NamedTuple):
     fade: Array  # (Q,) k_alpha**ticks
     written: Array  # (N,) values written by the world
     written_time: Array  # (P,) s, when they take effect; inf: none
-    rate: Array  # (1,) learning rate a tick
+    rate: Array  # (Q,) learning rate a tick
     flags: Array  # [next tick, learning, diverged population, a target holds]
 
 
@@ -788,7 +782,7 @@ def learn(q: int, net: Net, state: State, weights: Array, scratch: Scratch, coun
     a, b = net.first[src], net.first[src + 1]
     c, d = net.first[dst], net.first[dst + 1]
     rule = net.rule[0]
-    rate = state.rate[0]
+    rate = state.rate[q]
     fade = net.alpha[src] * net.error_alpha[dst]
     w = weights[net.weight_first[q] : net.weight_first[q + 1]]
     flipped = net.flipped[q]
@@ -796,7 +790,6 @@ def learn(q: int, net: Net, state: State, weights: Array, scratch: Scratch, coun
     if rule == FUTURE:
         gain = rate * (state.beta[src] * state.error_beta[dst] / (1.0 - fade))
         if net.late[q]:
-            counts.projection[q, BOOKED_ROWS] += n_x
             wait(q, gain, net, state, weights, scratch, counts)
             return
         if n_x == 0 and n_e == 0:
@@ -860,9 +853,9 @@ def plasticity(net: Net, state: State, weights: Array, scratch: Scratch, counts:
     if not reconstructs:
         take_spikes(net, state, scratch)
     for p in range(net.kind.shape[0]):
-        if net.taught_bias[p]:
+        if net.teacher[p] >= 0:
             a, b = net.first[p], net.first[p + 1]
-            add_row(state.bias[a:b], state.e[a:b], -state.rate[0])
+            add_row(state.bias[a:b], state.e[a:b], -state.rate[net.teacher[p]])
 
 
 @kernel
@@ -1052,11 +1045,11 @@ class ClockedEngine:
     Parameters
     ----------
     plan : Plan
-        Its rule has a learning rate a second: a tick learns with ``lr*dt``. The rule's `name` is
-        "stdp" (the paper's future rule; also if there is no name), "past", "reconstruction" (the
-        product of the decoded signals, every tick) or "true" (the product of the signals
-        themselves, every tick). All four sum to the same change. A plastic projection from a constant
-        sensor is a learned bias; it sends no spikes and learns from the raw error.
+        A tick learns with the learning rate a second times `dt`, by one of `STDP` (the paper's future
+        rule), `Past`, `Reconstruction` (the product of the decoded signals, every tick) and
+        `TrueGradient` (the product of the signals themselves, every tick); summed over time all four
+        ask for the same. A plastic projection from a constant sensor is a learned bias: it sends
+        no spikes and learns from the raw error.
     sink : callable or None
         Takes batches of spikes (time s, population code, neuron, count); codes at and above the
         number of populations are error spikes. None: spikes are counted but not kept.
@@ -1072,8 +1065,8 @@ class ClockedEngine:
     ------
     ConfigError
         For what the paper's algorithm has not: delays, thresholds other than 1/2, the guard, other
-        rules; for two biases on one population; for a rule that needs fading traces and a coder
-        that never fades.
+        rules, sparse or bounded projections, sources of spikes; for two biases on one population;
+        for a rule that needs fading traces and a coder that never fades.
     """
 
     name = "clocked"
@@ -1093,8 +1086,7 @@ class ClockedEngine:
         self._state = _fresh_state(plan, self._net)
         for q, weights in enumerate(plan.weights):
             self._put_weights(q, weights)
-        if plan.rule is not None:
-            self._state.rate[0] = plan.rule.lr * self.dt
+        self.scale_lr(1.0)
         n, neurons = len(plan.populations), int(self._net.first[-1])
         self._scratch = Scratch(
             arrived=np.zeros(int(self._net.trace_first[-1])),
@@ -1243,23 +1235,18 @@ class ClockedEngine:
         state.flags[1] = int(on)
         state.flags[3] = 0
 
-    @property
-    def lr(self) -> float:
-        """Learning rate a second; a change holds from the next tick on."""
-        return float(self._state.rate[0]) / self.dt
-
-    @lr.setter
-    def lr(self, rate: float) -> None:
-        if not (rate >= 0 and math.isfinite(rate)):
-            raise ConfigError(f"lr={rate} on the clocked engine: must be >= 0 and finite")
-        self._state.rate[0] = rate * self.dt
+    def scale_lr(self, factor: float) -> None:
+        """Let every projection learn at `factor` times the rate that it was built with, from now on."""
+        self._state.rate[:] = np.array(self.plan.lr) * self.dt * factor
 
     def weights(self, projection: int) -> Floats:
         """Return a copy of a projection's weights, shape (n_in, n_out), all bookings included."""
         net, state, q = self._net, self._state, projection
         n_in, n_out = self.plan.projections[q].shape
         if net.constant[net.source[q]]:
-            return self.bias(int(net.target[q]))[None] - self.plan.populations[net.target[q]].bias
+            target = int(net.target[q])
+            learned: Floats = self.bias(target) - self.plan.populations[target].bias
+            return learned[None]
         stored = self._weights[net.weight_first[q] : net.weight_first[q + 1]]
         if net.flipped[q]:
             return np.ascontiguousarray(stored.reshape(n_out, n_in).T)
@@ -1298,66 +1285,73 @@ class ClockedEngine:
         )
 
     def finish(self) -> None:
-        """Add the area that the past rule has open since each synapse's last spike.
+        """Add to the weights what the traces leave open, and forget the traces.
 
-        Other rules have none. Nothing is added twice: what follows counts from here.
+        That is what the decoded signals would still bring if no further spike came: all of it under
+        the future rule has been added, none of it exists for the true gradient.
         """
-        if self._net.rule[0] != PAST:
-            return
         net, state = self._net, self._state
+        self._book()
         for q in np.flatnonzero(net.plastic).tolist():
             src, dst = net.source[q], net.target[q]
             fade = net.alpha[src] * net.error_alpha[dst]
-            pre = state.pre[net.first[src] : net.first[src + 1]]
-            post = state.post[net.first[dst] : net.first[dst + 1]]
-            rest = fade * (np.outer(post, pre) if net.flipped[q] else np.outer(pre, post)).ravel()
-            area = state.area[net.area_first[q] : net.area_first[q + 1]]
             weights = self._weights[net.weight_first[q] : net.weight_first[q + 1]]
-            weights -= state.rate[0] / (1.0 - fade) * (area - rest)
-            area[:] = rest
+            if net.rule[0] == PAST:
+                area = state.area[net.area_first[q] : net.area_first[q + 1]]
+                weights -= state.rate[q] / (1.0 - fade) * area
+            elif net.rule[0] == RECONSTRUCTION:
+                if fade == 1.0:
+                    name = self.plan.projections[q].name
+                    raise ConfigError(
+                        f"finish: the traces on {name} never fade, nor does what is open"
+                    )
+                pre = state.pre[net.first[src] : net.first[src + 1]]
+                post = state.post[net.first[dst] : net.first[dst + 1]]
+                rest = np.outer(post, pre) if net.flipped[q] else np.outer(pre, post)
+                weights -= state.rate[q] * fade / (1.0 - fade) * rest.ravel()
+        for name in ("pre", "post", "area", "charge"):
+            getattr(state, name)[:] = 0.0
 
     # -- counts ------------------------------------------------------------------------------------
 
     @property
-    def counters(self) -> kernels.Counters:
+    def counters(self) -> arrays.Counters:
         """What the cost report is made from, as of the last tick: a copy.
 
         Events and quanta are those of an implementation that adds one row or column a spike. For
         narrow projections this engine reads whole matrices instead, which vectors do faster.
         """
-        net, counts = self._net, self._counts
+        ar, net, counts = arrays, self._net, self._counts
         spikes = counts.population
-        projection = np.zeros(
-            (len(self.plan.projections), kernels.PROJECTION_COUNTERS), dtype=np.int64
-        )
-        for q in range(len(projection)):
-            pre, post = spikes[net.source[q]], spikes[net.target[q]]
-            row = projection[q]
-            row[kernels.FORWARD_EVENTS], row[kernels.FORWARD_QUANTA] = pre[[EVENTS, QUANTA]]
-            if q in self.plan.returning[net.source[q]] and not net.constant[net.source[q]]:
-                row[kernels.BACKWARD_EVENTS] = post[ERROR_EVENTS]
-                row[kernels.BACKWARD_QUANTA] = post[ERROR_QUANTA]
-            if net.plastic[q]:
-                row[kernels.ROW_EVENTS], row[kernels.ROW_QUANTA] = pre[
-                    [LEARNED_EVENTS, LEARNED_QUANTA]
-                ]
-                row[kernels.COLUMN_EVENTS] = post[ERROR_EVENTS]
-                row[kernels.COLUMN_QUANTA] = post[ERROR_QUANTA]
-                row[kernels.PASSES] = counts.network[LEARNED_TICKS]
-            row[kernels.BOOKED_ROWS] = counts.projection[q, BOOKED_ROWS]
-            row[kernels.SKIP_FORWARD] = counts.projection[q, SKIP_FORWARD]
-            row[kernels.SKIP_BACKWARD] = counts.projection[q, SKIP_BACKWARD]
-            row[kernels.SKIP_UPDATE] = counts.projection[q, SKIP_UPDATE]
-        population = np.zeros((len(spikes), kernels.POPULATION_COUNTERS), dtype=np.int64)
-        population[:, kernels.EVENTS] = spikes[:, EVENTS]
-        population[:, kernels.QUANTA] = spikes[:, QUANTA]
-        population[:, kernels.ERROR_EVENTS] = spikes[:, ERROR_EVENTS]
-        population[:, kernels.ERROR_QUANTA] = spikes[:, ERROR_QUANTA]
-        network = np.zeros(kernels.NETWORK_COUNTERS, dtype=np.int64)
-        network[kernels.INSTANTS] = counts.network[TICKS]
-        network[kernels.READINGS] = counts.network[READINGS]
-        network[kernels.TEACHINGS] = counts.network[TEACHINGS]
-        return kernels.Counters(population, projection, network)
+        projection = np.zeros((len(self.plan.projections), ar.PROJECTION_COUNTERS), dtype=np.int64)
+        for q in self.plan.projections:
+            row = projection[q.index]
+            n_in, n_out = q.shape
+            pre, post = spikes[q.source.index], spikes[q.target.index]
+            passes = [(ar.FORWARD, pre[[EVENTS, QUANTA]], n_out)]
+            if q.index in self.plan.returning[q.source.index] and not q.source.constant:
+                passes += [(ar.BACKWARD, post[[ERROR_EVENTS, ERROR_QUANTA]], n_in)]
+            if net.plastic[q.index]:
+                passes += [(ar.ROW, pre[[LEARNED_EVENTS, LEARNED_QUANTA]], n_out)]
+                passes += [(ar.COLUMN, post[[ERROR_EVENTS, ERROR_QUANTA]], n_in)]
+                row[ar.PASSES] = counts.network[LEARNED_TICKS]
+            for at, crossed, fan in passes:
+                row[at : at + 2] = crossed
+                row[at + 2 : at + 4] = crossed * fan
+            row[ar.BOOKED] = counts.projection[q.index, BOOKED_ROWS] * n_out
+            row[ar.SKIP_FORWARD] = counts.projection[q.index, SKIP_FORWARD]
+            row[ar.SKIP_BACKWARD] = counts.projection[q.index, SKIP_BACKWARD]
+            row[ar.SKIP_UPDATE] = counts.projection[q.index, SKIP_UPDATE]
+        population = np.zeros((len(spikes), ar.POPULATION_COUNTERS), dtype=np.int64)
+        population[:, ar.EVENTS] = spikes[:, EVENTS]
+        population[:, ar.QUANTA] = spikes[:, QUANTA]
+        population[:, ar.ERROR_EVENTS] = spikes[:, ERROR_EVENTS]
+        population[:, ar.ERROR_QUANTA] = spikes[:, ERROR_QUANTA]
+        network = np.zeros(ar.NETWORK_COUNTERS, dtype=np.int64)
+        network[ar.INSTANTS] = counts.network[TICKS]
+        network[ar.READINGS] = counts.network[READINGS]
+        network[ar.TEACHINGS] = counts.network[TEACHINGS]
+        return ar.Counters(population, projection, network)
 
     def paper_operations(self) -> int:
         """Return the additions so far as the paper's tables count them.
@@ -1365,16 +1359,9 @@ class ClockedEngine:
         Per quantum: forward ``n_out``, backward ``n_in``, update ``n_out`` or ``n_in``; without the
         projections that lead to an output.
         """
-        c = self.counters.projection
-        total = 0
-        for q in self.plan.projections:
-            if q.target.kind == "output":
-                continue
-            n_in, n_out = q.shape
-            row = c[q.index]
-            total += int(row[kernels.FORWARD_QUANTA] + row[kernels.ROW_QUANTA]) * n_out
-            total += int(row[kernels.BACKWARD_QUANTA] + row[kernels.COLUMN_QUANTA]) * n_in
-        return total
+        inner = [q.index for q in self.plan.projections if q.target.kind != "output"]
+        passes = (arrays.FORWARD, arrays.BACKWARD, arrays.ROW, arrays.COLUMN)
+        return int(self.counters.projection[inner][:, [at + 3 for at in passes]].sum())
 
     # -- state -------------------------------------------------------------------------------------
 
@@ -1422,11 +1409,9 @@ class ClockedEngine:
         without sources and with counters at zero. Adaptive scales go on adapting, in the copy.
         """
         other = ClockedEngine(self.plan, sink, self.dt, self.adapt)
-        self_state = self._state._asdict()
-        for name in ("x", "last", "phi", "on", "u", "bias", "beta", "mean", "rate"):
-            getattr(other._state, name)[...] = self_state[name]
-        for name in ("error_beta", "error_mean"):
-            getattr(other._state, name)[...] = self_state[name]
+        forward = ("x", "last", "phi", "on", "u", "bias", "beta", "mean")
+        for name in (*forward, "error_beta", "error_mean", "rate"):
+            getattr(other._state, name)[...] = getattr(self._state, name)
         for q in range(len(self.plan.projections)):
             other._put_weights(q, self.weights(q))
         other.learning = False
@@ -1495,6 +1480,10 @@ class ClockedEngine:
 def _check(plan: Plan) -> None:
     """Refuse what the paper's algorithm has not."""
     for p in plan.populations:
+        if p.kind == "source":
+            raise ConfigError(
+                f"{p.name}: a clocked network encodes its inputs itself; use a sensor"
+            )
         if p.threshold != 0.5:
             raise ConfigError(
                 f"threshold={p.threshold} on {p.name}: clocked coders round half to even; leave it "
@@ -1508,19 +1497,22 @@ def _check(plan: Plan) -> None:
                     f"{what}={delay} s on {q.name}: a clocked network has none; set it to 0 or leave "
                     "the clock"
                 )
+        if q.sparse or q.bounds is not None:
+            raise ConfigError(
+                f"{q.name}: clocked projections are all to all, without bounds; leave the clock"
+            )
         if q.source.constant and q.target.index in biased:
             raise ConfigError(f"{q.name}: a second constant sensor; a population has one bias")
         if q.source.constant:
             biased.add(q.target.index)
     if plan.rule is None:
         return
-    name = getattr(plan.rule, "name", "stdp")
-    if name not in NAMES:
-        raise ConfigError(f"rule {name!r}: a clocked network has {', '.join(RULES)}")
+    if plan.rule.name not in RULES:
+        raise ConfigError(f"rule {plan.rule.name}: a clocked network has {', '.join(RULES)}")
     cap = getattr(plan.rule, "cap", None)
     if cap is not None:
         raise ConfigError(
-            f"cap={cap} on {type(plan.rule).__name__}: the paper's algorithm has no guard; give cap=None"
+            f"cap={cap} on {plan.rule.name}: the paper's algorithm has no guard; give cap=None"
         )
 
 
@@ -1573,7 +1565,7 @@ def _net(plan: Plan, dt: float, adapt: float) -> Net:
     back_first, back_list = _ragged(returning)
     groups, group = _grouped(incoming, source, alpha, alpha)
     back_groups, back_group = _grouped(returning, target, error_alpha, error_alpha)
-    rule = FUTURE if plan.rule is None else NAMES[getattr(plan.rule, "name", "stdp")]
+    rule = FUTURE if plan.rule is None else RULES[plan.rule.name]
     plastic = [on and not constant[s] for on, s in zip(plan.plastic, source, strict=True)]
     late, flipped, window = [], [], []
     for q in projs:
@@ -1582,14 +1574,17 @@ def _net(plan: Plan, dt: float, adapt: float) -> Net:
         if plastic[k] and rule in (FUTURE, PAST) and fade == 1.0:
             raise ConfigError(
                 f"tau={q.source.tau} s on {q.name}: its traces never fade, so that no spike's share of "
-                "the future is finite; shorten it or take the rule 'reconstruction' or 'true'"
+                "the future is finite; shorten it or take Reconstruction or TrueGradient"
             )
         late.append(plastic[k] and rule == FUTURE and n_out >= WIDE)
         flipped.append(not late[-1] and n_out < min(WIDE, n_in) and not constant[source[k]])
         slowness = math.log(WINDOW_FADE) / min(math.log(max(alpha[source[k]], 1e-300)), -1e-300)
         window.append(max(1, int(min(WINDOW, slowness))))
     eager = [on and not wait for on, wait in zip(plastic, late, strict=True)]
-    taught = {target[k] for k in range(len(projs)) if plan.plastic[k] and constant[source[k]]}
+    teacher = np.full(len(pops), -1, dtype=np.int64)
+    for q in projs:
+        if plan.plastic[q.index] and q.source.constant:
+            teacher[q.target.index] = q.index
     rate = round(1.0 / dt)
     return Net(
         kind=np.array([kinds[p.kind] for p in pops], dtype=np.int64),
@@ -1602,7 +1597,7 @@ def _net(plan: Plan, dt: float, adapt: float) -> Net:
         error_alpha=error_alpha,
         error_relative=np.array([1.0 if p.error_step is None else p.error_step for p in pops]),
         constant=constant,
-        taught_bias=np.array([p.index in taught for p in pops]),
+        teacher=teacher,
         keeps_pre=np.array([any(eager[q.index] and q.source is p for q in projs) for p in pops]),
         keeps_post=np.array([any(plastic[q.index] and q.target is p for q in projs) for p in pops]),
         order=np.array(plan.order, dtype=np.int64),
@@ -1665,6 +1660,6 @@ def _fresh_state(plan: Plan, net: Net) -> State:
         fade=np.ones(projs),
         written=np.zeros(n),
         written_time=np.full(len(plan.populations), np.inf),
-        rate=np.zeros(1),
+        rate=np.zeros(projs),
         flags=np.array([0, int(plan.rule is not None), -1, 0], dtype=np.int64),
     )

@@ -71,6 +71,7 @@ class CompiledEngine:
             fired=_no_spikes(neurons, n),
             errors=_no_spikes(neurons, n),
             effect=np.zeros(neurons),
+            incoming=np.zeros(neurons),
             touched=np.zeros(neurons, dtype=np.bool_),
             delivered=np.zeros(n, dtype=np.bool_),
             turned=np.zeros(n, dtype=np.bool_),

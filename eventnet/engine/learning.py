@@ -283,12 +283,24 @@ def plasticity_stage(
     fade_all(x_hat, decay(elapsed, net.pre_tau[q]))
     fade_all(e_hat, decay(elapsed, net.post_tau[q]))
     state.trace_clock[q] = t
-    if rule == 1:
-        learn_past(q, net, state, weights, scratch, pre, quanta, first, n, post)
+    x = scratch.incoming[:n_in]  # spikes under way can arrive together: two of one neuron are one
+    e = scratch.effect[:n_out]
+    touched = scratch.touched[:n_in]
+    x[:] = 0.0
+    e[:] = 0.0
+    touched[:] = False
     for k in range(first, first + n):
-        x_hat[pre[k]] += net.unit[q] * quanta[k]
+        x[pre[k]] += net.unit[q] * quanta[k]
+        touched[pre[k]] = True
     for k in range(net.first[dst], net.first[dst] + m):
-        e_hat[post.neuron[k]] += net.post_unit[q] * post.quanta[k]
+        e[post.neuron[k]] += net.post_unit[q] * post.quanta[k]
+    if rule == 1:
+        columns = post.neuron[net.first[dst] : net.first[dst] + m]
+        learn_past(q, net, state, weights, x_hat, e_hat, x, e, touched, columns)
+    for i in range(n_in):
+        x_hat[i] += x[i]
+    for j in range(n_out):
+        e_hat[j] += e[j]
 
 
 @kernel
@@ -397,53 +409,43 @@ def learn_past(
     net: Net,
     state: State,
     weights: Array,
-    scratch: Scratch,
-    pre: Array,
-    quanta: Array,
-    first: int,
-    n: int,
-    post: Fired,
+    x_hat: Array,
+    e_hat: Array,
+    x: Array,
+    e: Array,
+    touched: Array,
+    columns: Array,
 ) -> None:
-    """Apply the past rule to the rows and columns that spikes touch, each synapse once (Eq. 19)."""
-    dst = net.target[q]
-    at = net.first[dst]
-    m = post.number[dst]
-    x_hat = state.charge[net.pre_first[q] : net.pre_first[q + 1]]
-    e_hat = state.post[net.post_first[q] : net.post_first[q + 1]]
-    spike = scratch.effect[: e_hat.shape[0]]  # the error spikes, spread out
-    touched = scratch.touched[: x_hat.shape[0]]
+    """Apply the past rule to the rows and columns that spikes touch, each synapse once (Eq. 19).
+
+    It adds the area since a synapse was last touched, and notes its product from now on.
+    """
+    n_in, n_out = x_hat.shape[0], e_hat.shape[0]
     gain = -(state.rate[q] * trace_window(net.pre_tau[q], net.post_tau[q]))
     bounded, lower, upper = net.bounded[q], net.lower[q], net.upper[q]
-    spike[:] = 0.0
-    touched[:] = False
-    for k in range(at, at + m):
-        spike[post.neuron[k]] = net.post_unit[q] * post.quanta[k]
+    sparse = net.sparse[q]
     w = weights[net.weight_first[q] : net.weight_first[q + 1]]
     u = state.booked[net.booked_first[q] : net.booked_first[q + 1]]
-    for k in range(first, first + n):
-        i = pre[k]
-        touched[i] = True
-        after = x_hat[i] + net.unit[q] * quanta[k]
-        a, b = row_of(i, e_hat.shape[0], net.sparse[q], net.span_first[q], net.span)
-        for place in range(a, b):
-            j = net.reach[net.edge_first[q] + place] if net.sparse[q] else place - a
-            area = gain * (u[place] - x_hat[i] * e_hat[j])
-            w[place] = clip(w[place] + area, bounded, lower, upper)
-            u[place] = after * (e_hat[j] + spike[j])
-    for k in range(at, at + m):
-        j = post.neuron[k]
-        after = e_hat[j] + spike[j]
-        column = net.column_span_first[q] + j
-        begin, end = 0, x_hat.shape[0]
-        if net.sparse[q]:
+    for i in range(n_in):
+        if touched[i]:
+            a, b = row_of(i, n_out, sparse, net.span_first[q], net.span)
+            for place in range(a, b):
+                j = net.reach[net.edge_first[q] + place] if sparse else place - a
+                area = gain * (u[place] - x_hat[i] * e_hat[j])
+                w[place] = clip(w[place] + area, bounded, lower, upper)
+                u[place] = (x_hat[i] + x[i]) * (e_hat[j] + e[j])
+    for j in columns:
+        begin, end = 0, n_in
+        if sparse:
+            column = net.column_span_first[q] + j
             begin, end = net.column_span[column], net.column_span[column + 1]
         for entry in range(begin, end):
-            i = net.column_row[entry] if net.sparse[q] else entry
-            place = net.column_place[entry] if net.sparse[q] else i * e_hat.shape[0] + j
+            i = net.column_row[entry] if sparse else entry
+            place = net.column_place[entry] if sparse else i * n_out + j
             if not touched[i]:
                 area = gain * (u[place] - x_hat[i] * e_hat[j])
                 w[place] = clip(w[place] + area, bounded, lower, upper)
-                u[place] = x_hat[i] * after
+                u[place] = x_hat[i] * (e_hat[j] + e[j])
 
 
 @kernel

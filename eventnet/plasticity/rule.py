@@ -106,7 +106,9 @@ class Rule:
         """Run the rule once for what arrived at `t`; return whether a guard held the rate back."""
         memory = synapses.memory
         memory.fade(t, synapses.taus)
-        x = {i: synapses.units[0] * count for i, count in spikes}
+        x: dict[int, float] = {}
+        for i, count in spikes:  # spikes under way can arrive together: two of one neuron are one
+            x[i] = x.get(i, 0.0) + synapses.units[0] * count
         e = {j: synapses.units[1] * count for j, count in errors}
         self.change(synapses, x, e)
         for i, amount in x.items():
