@@ -675,6 +675,6 @@ def check_bounds(
     name: str, bounds: tuple[float, float] | None, weights: NDArray[np.float64]
 ) -> None:
     """Raise a ConfigError if a weight lies outside of `bounds`."""
-    if bounds is not None and weights.size:
-        if not bounds[0] <= weights.min() <= weights.max() <= bounds[1]:
-            raise ConfigError(f"weights on {name}: must lie within bounds={bounds}")
+    low, high = bounds or (-math.inf, math.inf)
+    if weights.size and not low <= weights.min() <= weights.max() <= high:
+        raise ConfigError(f"weights on {name}: must lie within bounds={bounds}")

@@ -30,7 +30,7 @@ from eventnet.network import (
 )
 from eventnet.plasticity import Rule
 from eventnet.sources import Source, SpikeTrain, with_hold
-from eventnet.world import LearningSwitch, Probe, Sampled, Sampler, World, check_values
+from eventnet.world import Change, Probe, Sampled, Sampler, World, check_values
 
 if TYPE_CHECKING:
     from eventnet.raster import MemoryRaster, Raster, RasterWriter
@@ -103,6 +103,7 @@ class Simulation:
 
     Examples
     --------
+    >>> from eventnet import STDP
     >>> net = Network(tau=0.1)
     >>> angle = net.sensor("angle", 1, step=0.1)
     >>> hidden = net.layer("hidden", 8, step=0.1, error_step=0.05)
@@ -245,7 +246,7 @@ class Simulation:
         On again: the backward half of the network begins afresh with the next target.
         """
         self._not_past(at, "switch_learning")
-        self.world.add(LearningSwitch(at, on))
+        self.world.add(Change(at, lambda engine: setattr(engine, "learning", on)))
 
     # -- running -----------------------------------------------------------------------------------
 
@@ -302,9 +303,17 @@ class Simulation:
         check_bounds(found.name, found.bounds, array)
         self._engine.set_weights(found.index, array)
 
-    def scale_lr(self, factor: float) -> None:
-        """Let every projection learn at `factor` times its rate from now on: a schedule's step."""
-        self._engine.scale_lr(not_negative(factor, "factor", "scale_lr"))
+    def scale_lr(self, factor: float, at: float | None = None) -> None:
+        """Let every projection learn at `factor` times the rate it was built with.
+
+        From time `at` (s) on, before that instant runs, or from now on: a schedule's step.
+        """
+        scale = not_negative(factor, "factor", "scale_lr")
+        if at is None:
+            self._engine.scale_lr(scale)
+        else:
+            self._not_past(at, "scale_lr")
+            self.world.add(Change(at, lambda engine: engine.scale_lr(scale)))
 
     def finish(self) -> None:
         """Add to the weights what the decaying traces would still bring if no further spike came.

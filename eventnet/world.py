@@ -198,14 +198,14 @@ class Probe:
         self._values = list(np.array(saved["values"]))
 
 
-class LearningSwitch:
-    """Turns learning on or off at one stamp, before the instant runs."""
+class Change:
+    """Changes the engine once, at one stamp, before the instant runs."""
 
     priority = WRITE
 
-    def __init__(self, time: float, on: bool) -> None:
+    def __init__(self, time: float, change: Callable[[Engine], None]) -> None:
         self.time = float(time)
-        self.on = on
+        self.change = change
         self.done = False
 
     def next_time(self) -> float:
@@ -213,17 +213,17 @@ class LearningSwitch:
         return math.inf if self.done else self.time
 
     def act(self, world: World, time: float) -> None:
-        """Switch."""
+        """Change it."""
         self.done = True
         world.engine.advance(time)
-        world.engine.learning = self.on
+        self.change(world.engine)
 
     def state(self) -> dict[str, Any]:
-        """Return whether it has switched."""
+        """Return whether it is done."""
         return {"done": self.done}
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Go back to before or after the switch."""
+        """Go back to before or after it."""
         self.done = bool(saved["done"])
 
 
@@ -327,9 +327,10 @@ class World:
                 self.env.step()
             if k < slices:
                 self.engine.advance(time)
+            else:
+                self.settle(until)
             if report is not None:
                 report(time)
-        self.settle(until)
 
     def state(self) -> dict[str, Any]:
         """Return the position of the world and of each process; the engine has its own."""

@@ -1,4 +1,4 @@
-"""The scalar equations that both engines share (engine/kernels.py), against their definitions."""
+"""The scalar equations that both engines share (engine/equations.py), against their definitions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from eventnet.engine import kernels as eq
+from eventnet.engine import equations as eq
 
 thetas = st.floats(0.5, 1.0)
 finite = st.floats(-1e6, 1e6)

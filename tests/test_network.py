@@ -46,7 +46,7 @@ def test_steps_must_be_positive_and_the_population_is_named(step: float) -> None
         (lambda n: n.layer("l", 2, step=1, bias=[1.0, np.inf]), "bias on l: must be finite"),
         (lambda n: n.output("o", 2, loss="squred"), "did you mean 'squared'"),
         (lambda n: n.connect("giro", "hidden"), "unknown population 'giro'; did you mean 'gyro'"),
-        (lambda n: n.connect("hidden", "gyro"), "hidden -> gyro: a sensor takes readings"),
+        (lambda n: n.connect("hidden", "gyro"), "hidden -> gyro: a sensor takes no spikes"),
         (lambda n: n.connect("flow", "hidden"), "flow -> hidden: an output sends no spikes"),
         (lambda n: n.connect("gyro", "hidden", weights=np.zeros((4, 3))), r"must be \(3, 4\)"),
         (

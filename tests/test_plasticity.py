@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -31,7 +33,13 @@ def synapses(tau_x: float, tau_e: float, step_x: float, step_e: float, rule: en.
         )
 
     projection = Projection(population("x", "sensor", 3), population("e", "output", 2), 0, None)
-    return Synapses(projection, np.zeros((3, 2)), rule, True, 0.0)
+    return Synapses(projection, None, np.zeros((3, 2)), rule, rule.lr, 0.0)
+
+
+def learn(synapses: Synapses, *arrived: Any) -> bool:
+    """Let the projection's rule run once: time, spikes, errors."""
+    assert synapses.rule is not None
+    return synapses.rule.learn(synapses, *arrived)
 
 
 @given(
@@ -50,7 +58,8 @@ def test_stdp_sums_to_the_reconstruction(
     assert (x.any(axis=1) & e.any(axis=1)).sum() >= 5
     synapse = synapses(*taus, *steps, en.STDP(lr=1.0, cap=None))
     for t, counts, errors in zip(times, x, e, strict=True):
-        synapse.learn(
+        learn(
+            synapse,
             float(t),
             [(i, float(c)) for i, c in enumerate(counts) if c],
             [(j, float(c)) for j, c in enumerate(errors) if c],
@@ -64,7 +73,7 @@ def test_stdp_sums_to_the_reconstruction(
 
 def test_a_coincident_pair_counts_once() -> None:
     synapse = synapses(0.1, 0.1, 1.0, 1.0, en.STDP(lr=1.0, cap=None))
-    synapse.learn(0.5, [(0, 2.0)], [(1, 3.0)])
+    learn(synapse, 0.5, [(0, 2.0)], [(1, 3.0)])
     np.testing.assert_allclose(synapse.weights, [[0, -0.05 * 6], [0, 0], [0, 0]], rtol=1e-15)
 
 
@@ -72,11 +81,11 @@ def test_the_guard_holds_the_rate_and_says_so() -> None:
     free = synapses(0.1, 0.1, 1.0, 1.0, en.STDP(lr=50.0, cap=None))
     held = synapses(0.1, 0.1, 1.0, 1.0, en.STDP(lr=50.0, cap=0.5))
     spikes, errors = [(0, 4.0)], [(0, 1.0)]
-    assert not free.learn(0.1, spikes, errors)
-    assert held.learn(0.1, spikes, errors)
+    assert not learn(free, 0.1, spikes, errors)
+    assert learn(held, 0.1, spikes, errors)
     # lr*c*N = 50*.05*16 = 40: the cap of .5 leaves an eightieth.
     assert held.weights[0, 0] == pytest.approx(free.weights[0, 0] / 80)
-    assert free.power == held.power == free.jumps == 16
+    assert free.memory.power == held.memory.power == free.memory.jumps == 16
 
 
 INPUTS = {

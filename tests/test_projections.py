@@ -66,10 +66,10 @@ def test_fan_in_draws_so_many_for_each_target() -> None:
 
 @pytest.mark.parametrize("engine", ["compiled", "actors"])
 def test_weights_stay_within_bounds_and_reach_them(engine: str) -> None:
-    sim, _ = simulate(engine, lr=3.0, bounds=(-0.05, 0.05), weights=np.zeros((3, 4)))
+    sim, _ = simulate(engine, lr=3.0, bounds=(-0.02, 0.02), weights=np.zeros((3, 4)))
     weights = sim.weights("s -> h")
-    assert weights.min() == -0.05
-    assert weights.max() == 0.05
+    assert weights.min() == -0.02
+    assert weights.max() == 0.02
     with pytest.raises(ConfigError, match="must lie within bounds"):
         sim.set_weights("s -> h", weights + 1.0)
 

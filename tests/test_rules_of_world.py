@@ -138,3 +138,19 @@ def test_a_written_value_wins_over_a_recorded_one_of_the_same_stamp(engine: str)
 
     untouched = learner(engine).run(until=2.0).raster.arrays().time
     assert not np.array_equal(untouched, run.raster.arrays().time)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_rate_that_was_announced_is_a_rate_that_is_set_then(engine: str) -> None:
+    announced, handmade = learner(engine), learner(engine)
+    announced.scale_lr(0.1, at=1.0025)  # between two readings
+    whole = announced.run(until=2.0)
+    before = np.nextafter(1.0025, 0.0)
+    handmade.run(until=before)
+    handmade.scale_lr(0.1)
+    rest = handmade.run(until=2.0)
+    same_weights(weights(announced), weights(handmade))
+    assert len(rest.raster) == (whole.raster.arrays().time > before).sum()
+    plain = learner(engine)
+    plain.run(until=2.0)
+    assert (weights(plain)[0] != weights(announced)[0]).any()

@@ -30,8 +30,6 @@ SENSOR, LAYER, OUTPUT, SOURCE = 0, 1, 2, 3
 RULES = {"booked": 0, "past": 1, "reconstruction": 2}
 
 
-
-
 class Net(NamedTuple):
     """What does not change during a run. P populations, Q projections, N neurons in all."""
 

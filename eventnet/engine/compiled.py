@@ -38,7 +38,9 @@ class CompiledEngine:
 
     def __init__(self, plan: Plan, sink: Sink) -> None:
         if plan.rule is not None and plan.rule.compiled is None:
-            raise ConfigError(f"{plan.rule.name} runs in the reference engine only: engine='actors'")
+            raise ConfigError(
+                f"{plan.rule.name} runs in the reference engine only: engine='actors'"
+            )
         self.plan = plan
         self._sink = sink
         self._sources: dict[int, Source] = {}
@@ -374,9 +376,7 @@ def _net(plan: Plan) -> arrays.Net:
         **_spans(plan),
         pre_first=_offsets([q.shape[0] * on for q, on in zip(projs, traced, strict=True)]),
         post_first=_offsets([q.shape[1] * on for q, on in zip(projs, traced, strict=True)]),
-        booked_first=_offsets(
-            [q.synapses * on for q, on in zip(projs, traced, strict=True)]
-        ),
+        booked_first=_offsets([q.synapses * on for q, on in zip(projs, traced, strict=True)]),
         plastic=np.array(plan.plastic, dtype=np.bool_),
         bounded=np.array([q.bounds is not None for q in projs], dtype=np.bool_),
         lower=np.array([(q.bounds or (-np.inf, np.inf))[0] for q in projs]),
@@ -430,7 +430,15 @@ def _rule(plan: Plan) -> dict[str, NDArray[Any]]:
     rule, n = plan.rule, len(plan.projections)
     found = {
         name: np.zeros(n)
-        for name in ("pre_tau", "post_tau", "unit", "post_unit", "for_row", "for_column", "for_pair")
+        for name in (
+            "pre_tau",
+            "post_tau",
+            "unit",
+            "post_unit",
+            "for_row",
+            "for_column",
+            "for_pair",
+        )
     }
     for q in plan.projections:
         if rule is None or not plan.plastic[q.index]:

@@ -30,8 +30,6 @@ Charges count from the last booking: the longer ago, the more digits `owed` lose
 """
 
 
-
-
 @kernel
 def decay(elapsed: float, tau: float) -> float:
     """Return ``exp(-elapsed/tau)``, the factor by which every trace of a population fades (Eq. 5)."""
@@ -330,7 +328,6 @@ def guarded_rate(rate: float, window: float, power: float, jumps: float, cap: fl
     ``exp(-h/tau)`` between flips, so that ``lr*c*J/2 < 1`` is what keeps it stable (docs/theory.md).
     """
     return min(rate, cap / (window * (max(power, 0.5 * jumps, 0.0) + GUARD_EPSILON)))
-
 
 
 @kernel

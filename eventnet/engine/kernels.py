@@ -68,8 +68,8 @@ from eventnet.engine.flights import (
     arriving,
     depart,
     emit,
-    land,
     lacks_room,
+    land,
     next_landing,
 )
 from eventnet.engine.jit import Array, kernel

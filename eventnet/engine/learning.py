@@ -271,9 +271,7 @@ def plasticity_stage(
     counters.projection[q, PASSES] += 1
     rule = net.rule[0]
     if rule == 0:
-        learn_booked(
-            t, q, net, state, weights, scratch, counters, pre, quanta, first, n, post
-        )
+        learn_booked(t, q, net, state, weights, scratch, counters, pre, quanta, first, n, post)
         return
     elapsed = t - state.trace_clock[q]
     if rule == 2:
@@ -462,7 +460,9 @@ def integrate(q: int, elapsed: float, net: Net, state: State, weights: Array) ->
         for place in range(a, b):
             j = net.reach[net.edge_first[q] + place] if net.sparse[q] else place - a
             w = base + place
-            weights[w] = clip(weights[w] + scale * state.post[net.post_first[q] + j], bounded, lower, upper)
+            weights[w] = clip(
+                weights[w] + scale * state.post[net.post_first[q] + j], bounded, lower, upper
+            )
 
 
 @kernel
@@ -476,6 +476,8 @@ def finish(q: int, net: Net, state: State, weights: Array, counters: Counters) -
         bounded, lower, upper = net.bounded[q], net.lower[q], net.upper[q]
         for k in range(net.booked_first[q + 1] - net.booked_first[q]):
             w = net.weight_first[q] + k
-            weights[w] = clip(weights[w] + gain * state.booked[net.booked_first[q] + k], bounded, lower, upper)
+            weights[w] = clip(
+                weights[w] + gain * state.booked[net.booked_first[q] + k], bounded, lower, upper
+            )
     else:
         integrate(q, np.inf, net, state, weights)

@@ -70,7 +70,9 @@ class BookedRule(Rule):
             memory.jumps += x * x
             memory.power += x * (2.0 * (memory.charge[i] * scale) + x)
 
-        rate = eq.guarded_rate(synapses.lr, window(synapses), memory.power, memory.jumps, self.limit)
+        rate = eq.guarded_rate(
+            synapses.lr, window(synapses), memory.power, memory.jumps, self.limit
+        )
         for_row, for_column, for_pair = (rate * c for c in self.coefficients(synapses.taus))
         effect = [for_row * trace for trace in memory.post]
         memory.version += bool(errors)
