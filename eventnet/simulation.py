@@ -274,16 +274,12 @@ class Simulation:
 
     def weights(self, projection: Projection | str) -> Floats:
         """Return a copy of a projection's present weights, (n_in, n_out); sparse: (synapses,)."""
-        return self._engine.weights(self.network.projection(projection).index).copy()
+        return self._engine.weights(self.network.projection(projection).index)
 
     def edges(self, projection: Projection | str) -> Edges:
         """Return the source and the target neuron of every synapse, in the order of `weights`."""
-        found = self.network.projection(projection)
-        edges = self.plan.edges[found.index]
-        if edges is None:
-            pre, post = np.indices(found.shape).reshape(2, -1)
-            return pre, post
-        return edges[0].copy(), edges[1].copy()
+        pre, post = self.plan.ends(self.network.projection(projection).index)
+        return pre.copy(), post.copy()
 
     def set_weights(self, projection: Projection | str, weights: ArrayLike) -> None:
         """Replace a projection's weights, shaped as `weights` returns them; traces stay.

@@ -15,7 +15,7 @@ from clocked_oracle import Oracle, Synapses
 import eventnet as en
 from eventnet.cost import cost_between
 from eventnet.data import fetch, mnist
-from eventnet.engine import arrays, clocked
+from eventnet.engine import arrays, clocked, feeds
 from eventnet.engine.clocked import ClockedEngine
 from eventnet.engine.plan import Plan, make_plan
 from eventnet.errors import ConfigError, Diverged, FetchError
@@ -510,7 +510,7 @@ def test_neither_blocks_nor_recording_change_a_run(
     digits: tuple[Floats, Floats], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reference = trained(digits, 200)
-    monkeypatch.setattr(clocked, "BLOCK_VALUES", 784 * 3)
+    monkeypatch.setattr(feeds, "BLOCK_VALUES", 784 * 3)
     monkeypatch.setattr(clocked, "BUFFER_ROWS", 10)
     batches: list[tuple[Any, ...]] = []
     plan = reference.plan

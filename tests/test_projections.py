@@ -122,7 +122,7 @@ def test_a_recorded_raster_can_be_replayed(engine: str, tmp_path: Path) -> None:
 
 
 def test_given_spikes_of_one_instant_are_never_torn_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    from eventnet.engine import compiled
+    from eventnet.engine import feeds
 
     def spikes() -> list[np.ndarray]:
         rng = np.random.default_rng(6)
@@ -135,7 +135,7 @@ def test_given_spikes_of_one_instant_are_never_torn_apart(monkeypatch: pytest.Mo
         return list(sim.run(until=1.0).raster.arrays())
 
     whole = spikes()
-    monkeypatch.setattr(compiled, "BLOCK_VALUES", 1)
+    monkeypatch.setattr(feeds, "BLOCK_VALUES", 1)
     for ours, theirs in zip(spikes(), whole, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 

@@ -137,12 +137,12 @@ def test_between_arrivals_a_layer_without_bias_is_silent() -> None:
 def test_samples_are_handed_over_in_blocks_and_none_is_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from eventnet.engine import compiled
+    from eventnet.engine import feeds
 
     values = np.random.default_rng(0).normal(0, 1, 1000)
     runs = []
-    for size in (compiled.BLOCK_VALUES, 7):
-        monkeypatch.setattr(compiled, "BLOCK_VALUES", size)
+    for size in (feeds.BLOCK_VALUES, 7):
+        monkeypatch.setattr(feeds, "BLOCK_VALUES", size)
         sim = one_sensor()
         sim.feed("s", en.Periodic(values, rate=500))
         runs.append(spikes(sim.run(until=2.5)))

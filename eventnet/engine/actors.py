@@ -94,7 +94,7 @@ class ActorsEngine:
         self._synapses = [
             Synapses(
                 q,
-                plan.edges[q.index],
+                plan.ends(q.index),
                 plan.weights[q.index],
                 plan.rule if plan.plastic[q.index] else None,
                 plan.lr[q.index],

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from eventnet.engine.jit import Array
 
@@ -216,3 +220,14 @@ class Counters(NamedTuple):
     population: Array  # (P, POPULATION_COUNTERS)
     projection: Array  # (Q, PROJECTION_COUNTERS)
     network: Array  # (NETWORK_COUNTERS,)
+
+
+def offsets(sizes: Sequence[int]) -> NDArray[np.int64]:
+    """Return where each of several pieces of these sizes begins, and where the last one ends."""
+    return np.concatenate([[0], np.cumsum(np.asarray(sizes, dtype=np.int64))]).astype(np.int64)
+
+
+def ragged(lists: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return lists of different lengths as offsets and one array."""
+    flat = [q for members in lists for q in members]
+    return offsets([len(m) for m in lists]), np.asarray(flat, dtype=np.int64)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventnet.engine import arrays, equations, kernels, learning
+from eventnet.engine.feeds import Feeds
 from eventnet.engine.plan import Plan
 from eventnet.errors import ConfigError, Diverged
 from eventnet.plasticity.stdp import BookedRule
@@ -16,9 +17,6 @@ from eventnet.sources import Source
 
 Floats = NDArray[np.float64]
 Sink = Callable[[Floats, NDArray[np.int32], NDArray[np.uint32], NDArray[np.int32]], None]
-
-BLOCK_VALUES = 1 << 18
-"""Values that one feed hands over at a time: bounds memory whatever the recording's length."""
 
 BUFFER_ROWS = 1 << 16
 
@@ -43,8 +41,6 @@ class CompiledEngine:
             )
         self.plan = plan
         self._sink = sink
-        self._sources: dict[int, Source] = {}
-        self._given: dict[int, int] = {}
         self._net = _net(plan)
         self._weights = (
             np.concatenate([w.ravel() for w in plan.weights]) if plan.weights else np.zeros(0)
@@ -53,16 +49,7 @@ class CompiledEngine:
         self._flights = _no_flights(self._net.delay, self._net.source, self._net)
         self._error_flights = _no_flights(self._net.error_delay, self._net.target, self._net)
         n = len(plan.populations)
-        self._feed = arrays.Feed(
-            capacity=np.zeros(n, dtype=np.int64),
-            samples=np.zeros(n, dtype=np.int64),
-            cursor=np.zeros(n, dtype=np.int64),
-            more=np.zeros(n, dtype=np.bool_),
-            time_first=np.zeros(n, dtype=np.int64),
-            value_first=np.zeros(n, dtype=np.int64),
-            time=np.zeros(0),
-            value=np.zeros(0),
-        )
+        self._feeds = Feeds([p.size for p in plan.populations])
         neurons = int(self._net.first[-1])
         self._scratch = arrays.Scratch(
             arrived=np.zeros(int(self._net.trace_first[-1])),
@@ -104,9 +91,7 @@ class CompiledEngine:
 
     def feed(self, population: int, source: Source) -> None:
         """Take all samples of `source` for a sensor or, as targets, for an output."""
-        self._sources[population] = source
-        self._given[population] = 0
-        self._allocate_feed()
+        self._feeds.add(population, source)
 
     def write(self, population: int, values: Floats, time: float) -> None:
         """Let a reading or a target take effect at `time`, or just after the last instant."""
@@ -125,13 +110,13 @@ class CompiledEngine:
                 self._weights,
                 self._flights,
                 self._error_flights,
-                self._feed,
+                self._feeds.arrays,
                 self._scratch,
                 self.counters,
                 self._buffer,
             )
             if status == arrays.NEEDS_SAMPLES:
-                self._refill()
+                self._feeds.refill()
                 continue
             if status == arrays.NEEDS_ROOM:
                 self._flights = _doubled(self._flights)
@@ -185,7 +170,7 @@ class CompiledEngine:
         net, state, q = self._net, self._state, projection
         weights = self._weights[net.weight_first[q] : net.weight_first[q + 1]].copy()
         if net.plastic[q] and net.rule[0] == arrays.RULES["booked"]:
-            pre, post = self._ends(q)
+            pre, post = self.plan.ends(q)
             charge = state.charge[net.pre_first[q] : net.pre_first[q + 1]]
             owed = state.owed[net.post_first[q] : net.post_first[q + 1]]
             booked = state.booked[net.booked_first[q] : net.booked_first[q + 1]]
@@ -199,14 +184,6 @@ class CompiledEngine:
             for i in range(self.plan.projections[q].source.size):
                 learning.catch_up(q, i, net, state, self._weights, self.counters)
         self._weights[net.weight_first[q] : net.weight_first[q + 1]] = np.asarray(weights).ravel()
-
-    def _ends(self, q: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the presynaptic and the postsynaptic neuron of every synapse, by rows."""
-        edges = self.plan.edges[q]
-        if edges is not None:
-            return edges
-        pre, post = np.indices(self.plan.projections[q].shape).reshape(2, -1)
-        return pre, post
 
     def reset(self) -> None:
         """Forget everything but the weights and whether it learns; sources start over."""
@@ -222,10 +199,7 @@ class CompiledEngine:
             flights.head[:] = flights.tail[:] = 0
         for counts in self.counters:
             counts[...] = 0
-        self._given = dict.fromkeys(self._sources, 0)
-        self._feed.samples[:] = self._feed.cursor[:] = 0
-        for p, source in self._sources.items():
-            self._feed.more[p] = len(source) > 0
+        self._feeds.rewind()
 
     def state(self) -> dict[str, Any]:
         """Return a copy of everything that a run changes."""
@@ -234,7 +208,7 @@ class CompiledEngine:
             "weights": self._weights.copy(),
             "flights": {k: v.copy() for k, v in self._flights._asdict().items()},
             "error_flights": {k: v.copy() for k, v in self._error_flights._asdict().items()},
-            "cursors": {p: self._cursor(p) for p in self._sources},
+            "cursors": self._feeds.cursors(),
             "counters": {k: v.copy() for k, v in self.counters._asdict().items()},
         }
 
@@ -249,44 +223,7 @@ class CompiledEngine:
         )
         for k, v in saved["counters"].items():
             getattr(self.counters, k)[...] = v
-        for p, cursor in saved["cursors"].items():
-            self._given[p] = cursor
-            self._feed.samples[p] = self._feed.cursor[p] = 0
-            self._feed.more[p] = cursor < len(self._sources[p])
-
-    def _cursor(self, population: int) -> int:
-        left = int(self._feed.samples[population] - self._feed.cursor[population])
-        return self._given[population] - left
-
-    def _allocate_feed(self) -> None:
-        """Make room for one block of every source and start each where its cursor stands."""
-        for p in self._sources:
-            self._given[p] = self._cursor(p)
-        feed = self._feed
-        time_size = value_size = 0
-        for p, source in self._sources.items():
-            room = max(BLOCK_VALUES // source.width, self.plan.populations[p].size)
-            capacity = min(room, max(len(source), 1))
-            feed.capacity[p] = capacity
-            feed.time_first[p], feed.value_first[p] = time_size, value_size
-            feed.samples[p] = feed.cursor[p] = 0
-            feed.more[p] = self._given[p] < len(source)
-            time_size += capacity
-            value_size += capacity * source.width
-        self._feed = feed._replace(time=np.zeros(time_size), value=np.zeros(value_size))
-
-    def _refill(self) -> None:
-        feed = self._feed
-        for p, source in self._sources.items():
-            if feed.more[p] and feed.cursor[p] == feed.samples[p]:
-                start = self._given[p]
-                times, values = source.block(start, start + int(feed.capacity[p]))
-                a, b = feed.time_first[p], feed.value_first[p]
-                feed.time[a : a + len(times)] = times
-                feed.value[b : b + values.size] = values.ravel()
-                feed.samples[p], feed.cursor[p] = len(times), 0
-                self._given[p] = start + len(times)
-                feed.more[p] = self._given[p] < len(source)
+        self._feeds.go_to(saved["cursors"])
 
     def _drain(self) -> None:
         n = int(self._buffer.used[0])
@@ -301,19 +238,10 @@ class CompiledEngine:
             buffer.used[0] = 0
 
 
-def _offsets(sizes: list[int]) -> NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum(np.asarray(sizes, dtype=np.int64))]).astype(np.int64)
-
-
-def _ragged(lists: tuple[tuple[int, ...], ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    flat = [q for members in lists for q in members]
-    return _offsets([len(m) for m in lists]), np.asarray(flat, dtype=np.int64)
-
-
 def _groups(
     groups: tuple[tuple[float, ...], ...],
 ) -> tuple[NDArray[np.int64], Floats]:
-    return _offsets([len(g) for g in groups]), np.array([tau for g in groups for tau in g])
+    return arrays.offsets([len(g) for g in groups]), np.array([tau for g in groups for tau in g])
 
 
 def _net(plan: Plan) -> arrays.Net:
@@ -324,14 +252,14 @@ def _net(plan: Plan) -> arrays.Net:
         "output": arrays.OUTPUT,
     }
     pops, projs = plan.populations, plan.projections
-    in_first, in_list = _ragged(plan.incoming)
-    back_first, back_list = _ragged(plan.returning)
+    in_first, in_list = arrays.ragged(plan.incoming)
+    back_first, back_list = arrays.ragged(plan.returning)
     group_first, group_tau = _groups(plan.groups)
     back_group_first, back_group_tau = _groups(plan.error_groups)
     traced = [plan.plastic[q.index] for q in projs]
     return arrays.Net(
         kind=np.array([kinds[p.kind] for p in pops], dtype=np.int64),
-        first=_offsets([p.size for p in pops]),
+        first=arrays.offsets([p.size for p in pops]),
         tau=np.array([p.tau for p in pops]),
         step=np.array([p.step for p in pops]),
         theta=np.array([p.threshold for p in pops]),
@@ -344,14 +272,16 @@ def _net(plan: Plan) -> arrays.Net:
         error_order=np.array(plan.error_order, dtype=np.int64),
         in_first=in_first,
         in_list=in_list,
-        trace_first=_offsets([len(g) * p.size for g, p in zip(plan.groups, pops, strict=True)]),
+        trace_first=arrays.offsets(
+            [len(g) * p.size for g, p in zip(plan.groups, pops, strict=True)]
+        ),
         group_first=group_first,
         group_tau=group_tau,
         group=np.array(plan.group, dtype=np.int64),
         matched=np.array([g == (p.tau,) for g, p in zip(plan.groups, pops, strict=True)]),
         back_first=back_first,
         back_list=back_list,
-        back_trace_first=_offsets(
+        back_trace_first=arrays.offsets(
             [len(g) * p.size for g, p in zip(plan.error_groups, pops, strict=True)]
         ),
         back_group_first=back_group_first,
@@ -372,11 +302,11 @@ def _net(plan: Plan) -> arrays.Net:
         target=np.array([q.target.index for q in projs], dtype=np.int64),
         delayed=np.array([q.index for q in projs if q.delay > 0], dtype=np.int64),
         error_delayed=np.array([q.index for q in projs if q.error_delay > 0], dtype=np.int64),
-        weight_first=_offsets([q.synapses for q in projs]),
+        weight_first=arrays.offsets([q.synapses for q in projs]),
         **_spans(plan),
-        pre_first=_offsets([q.shape[0] * on for q, on in zip(projs, traced, strict=True)]),
-        post_first=_offsets([q.shape[1] * on for q, on in zip(projs, traced, strict=True)]),
-        booked_first=_offsets([q.synapses * on for q, on in zip(projs, traced, strict=True)]),
+        pre_first=arrays.offsets([q.shape[0] * on for q, on in zip(projs, traced, strict=True)]),
+        post_first=arrays.offsets([q.shape[1] * on for q, on in zip(projs, traced, strict=True)]),
+        booked_first=arrays.offsets([q.synapses * on for q, on in zip(projs, traced, strict=True)]),
         plastic=np.array(plan.plastic, dtype=np.bool_),
         bounded=np.array([q.bounds is not None for q in projs], dtype=np.bool_),
         lower=np.array([(q.bounds or (-np.inf, np.inf))[0] for q in projs]),
@@ -401,13 +331,13 @@ def _spans(plan: Plan) -> dict[str, NDArray[Any]]:
             continue
         pre, post = edges
         first["span"][q.index], first["edge"][q.index] = sizes["span"], sizes["reach"]
-        pieces["span"].append(_offsets(np.bincount(pre, minlength=q.shape[0]).tolist()))
+        pieces["span"].append(arrays.offsets(np.bincount(pre, minlength=q.shape[0]).tolist()))
         pieces["reach"].append(post.astype(np.int32))
         sizes["span"] += q.shape[0] + 1
         sizes["reach"] += len(post)
         if plan.has_error[q.target.index] or plan.plastic[q.index]:
             by_column = np.lexsort((pre, post))
-            ends = _offsets(np.bincount(post, minlength=q.shape[1]).tolist())
+            ends = arrays.offsets(np.bincount(post, minlength=q.shape[1]).tolist())
             first["column_span"][q.index] = sizes["column_span"]
             pieces["column_span"].append(ends + sizes["column_row"])
             pieces["column_row"].append(pre[by_column].astype(np.int32))
@@ -519,7 +449,7 @@ def _fresh_state(plan: Plan, net: arrays.Net) -> arrays.State:
 def _no_flights(delays: Floats, sender: NDArray[np.int64], net: arrays.Net) -> arrays.Flights:
     """Return room for the spikes of two instants of each delayed projection."""
     sizes = np.diff(net.first)[sender] * 2 * (delays > 0) if len(delays) else np.zeros(0)
-    return _flights(_offsets([int(size) for size in sizes]))
+    return _flights(arrays.offsets([int(size) for size in sizes]))
 
 
 def _flights(first: NDArray[np.int64]) -> arrays.Flights:

@@ -21,9 +21,18 @@ _SOURCES = tuple(
 
 def kernel(function: Function) -> Function:
     """Compile a function of this package, and keep its type for the checker."""
+    return _compiled(function)
+
+
+def summing(function: Function) -> Function:
+    """Compile a sum whose order the compiler may choose, so that it runs on vectors."""
+    return _compiled(function, fastmath={"reassoc", "contract"})
+
+
+def _compiled(function: Function, **options: Any) -> Function:
     # Without Numba's runtime no kernel can allocate, and passing tuples of arrays costs no
     # reference counting, which otherwise takes most of an instant (docs/decisions/0002).
-    compiled: Any = njit(cache=True, _nrt=False)(function)
+    compiled: Any = njit(cache=True, _nrt=False, **options)(function)
     # Numba's cache looks at the function's own file only, yet kernels call each other across files:
     # what was compiled is good as long as none of them has changed. (Absent with the JIT off.)
     file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)

@@ -424,26 +424,26 @@ def learn_past(
     sparse = net.sparse[q]
     w = weights[net.weight_first[q] : net.weight_first[q + 1]]
     u = state.booked[net.booked_first[q] : net.booked_first[q + 1]]
-    for i in range(n_in):
-        if touched[i]:
-            a, b = row_of(i, n_out, sparse, net.span_first[q], net.span)
-            for place in range(a, b):
-                j = net.reach[net.edge_first[q] + place] if sparse else place - a
-                area = gain * (u[place] - x_hat[i] * e_hat[j])
-                w[place] = clip(w[place] + area, bounded, lower, upper)
-                u[place] = (x_hat[i] + x[i]) * (e_hat[j] + e[j])
-    for j in columns:
-        begin, end = 0, n_in
-        if sparse:
+    for i in range(n_in):  # row by row: rows are what lies together
+        if not touched[i] and sparse:
+            continue
+        a, b = row_of(i, n_out, sparse, net.span_first[q], net.span)
+        for k in range(b - a if touched[i] else columns.shape[0]):
+            place = a + k if touched[i] else a + columns[k]
+            j = net.reach[net.edge_first[q] + place] if sparse else place - a
+            area = gain * (u[place] - x_hat[i] * e_hat[j])
+            w[place] = clip(w[place] + area, bounded, lower, upper)
+            u[place] = (x_hat[i] + x[i]) * (e_hat[j] + e[j])
+    if sparse:
+        for j in columns:
             column = net.column_span_first[q] + j
-            begin, end = net.column_span[column], net.column_span[column + 1]
-        for entry in range(begin, end):
-            i = net.column_row[entry] if sparse else entry
-            place = net.column_place[entry] if sparse else i * n_out + j
-            if not touched[i]:
-                area = gain * (u[place] - x_hat[i] * e_hat[j])
-                w[place] = clip(w[place] + area, bounded, lower, upper)
-                u[place] = x_hat[i] * (e_hat[j] + e[j])
+            for entry in range(net.column_span[column], net.column_span[column + 1]):
+                i = net.column_row[entry]
+                if not touched[i]:
+                    place = net.column_place[entry]
+                    area = gain * (u[place] - x_hat[i] * e_hat[j])
+                    w[place] = clip(w[place] + area, bounded, lower, upper)
+                    u[place] = x_hat[i] * (e_hat[j] + e[j])
 
 
 @kernel

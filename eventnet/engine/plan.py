@@ -68,6 +68,14 @@ class Plan:
     rule: Rule | None
     t0: float
 
+    def ends(self, q: int) -> Edges:
+        """Return the source and the target neuron of every synapse of projection `q`, by rows."""
+        edges = self.edges[q]
+        if edges is not None:
+            return edges
+        pre, post = np.indices(self.projections[q].shape).reshape(2, -1)
+        return pre, post
+
 
 def make_plan(
     network: Network, rule: Rule | None, generator: np.random.Generator, t0: float = 0.0

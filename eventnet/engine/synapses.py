@@ -9,13 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eventnet.network import Projection
+from eventnet.network import Edges, Projection
 from eventnet.plasticity import Rule
 
 Floats = NDArray[np.float64]
-Edges = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""Presynaptic and postsynaptic neuron of every synapse, by rows."""
-
 Spikes = list[tuple[int, float]]
 """The neurons of one population that fire in one instant, ascending, with their signed counts."""
 
@@ -50,10 +47,10 @@ class Synapses:
     Parameters
     ----------
     projection : Projection
-    edges : Edges or None
-        Which synapses there are; None: all.
+    edges : Edges
+        The synapses that there are.
     weights : ndarray
-        Shape (n_in, n_out), or (synapses,) in the order of `edges`.
+        Their weights; where all are there, (n_in, n_out).
     rule : Rule or None
         None: the weights are fixed.
     lr : float
@@ -63,7 +60,7 @@ class Synapses:
     def __init__(
         self,
         projection: Projection,
-        edges: Edges | None,
+        edges: Edges,
         weights: Floats,
         rule: Rule | None,
         lr: float,
@@ -74,11 +71,10 @@ class Synapses:
         self.error_flights = Flights(projection.error_delay)
         self.lower, self.upper = projection.bounds or (-math.inf, math.inf)
         self.bounded = projection.bounds is not None
-        self.sparse = edges is not None
+        self.sparse = projection.sparse
         self.targets: list[list[int]] = [[] for _ in range(self.source.size)]
         self.columns: list[list[tuple[int, int]]] = [[] for _ in range(self.target.size)]
-        pre, post = edges or np.indices(projection.shape).reshape(2, -1)
-        for i, j in zip(pre.tolist(), post.tolist(), strict=True):
+        for i, j in zip(*(end.tolist() for end in edges), strict=True):
             self.columns[j].append((i, len(self.targets[i])))
             self.targets[i].append(j)
         self.rows: list[list[float]] = []
