@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,19 +34,65 @@ SENSOR, LAYER, OUTPUT, SOURCE = 0, 1, 2, 3
 RULES = {"booked": 0, "past": 1, "reconstruction": 2}
 
 
+POPULATION = np.dtype(
+    [
+        ("kind", np.int64),  # SENSOR, LAYER, OUTPUT or SOURCE
+        ("tau", np.float64),  # s
+        ("step", np.float64),
+        ("theta", np.float64),
+        ("leak", np.float64),  # slope where a unit is off; 1: it has no bend
+        ("biased", np.bool_),  # any bias is non-zero
+        ("has_error", np.bool_),  # encodes an error
+        ("error_tau", np.float64),  # s
+        ("error_step", np.float64),
+        ("matched", np.bool_),  # all that arrives decays with the coder's own tau
+        ("softmax", np.bool_),  # an output with cross-entropy
+        ("tolerance", np.float64),  # softmax
+        ("error_matched", np.bool_),  # ; of an output: what arrives decays with its error_tau
+    ],
+    align=True,
+)
+"""What is known of a population. One array of records costs a call a tenth of what as many arrays do."""
+
+PROJECTION = np.dtype(
+    [
+        ("delay", np.float64),  # s
+        ("error_delay", np.float64),  # s
+        ("source", np.int64),
+        ("target", np.int64),
+        ("sparse", np.bool_),  # rows differ in length, and say which neurons they reach
+        ("span_first", np.int64),  # into span, of sparse projections
+        ("edge_first", np.int64),  # into reach
+        (
+            "column_span_first",
+            np.int64,
+        ),  # into column_span, of those through which errors come back
+        ("plastic", np.bool_),
+        ("bounded", np.bool_),
+        ("lower", np.float64),  # least and largest weight
+        ("upper", np.float64),
+        ("pre_tau", np.float64),  # s, of the presynaptic traces
+        ("post_tau", np.float64),  # s
+        ("unit", np.float64),  # what a presynaptic spike adds to its trace
+        ("post_unit", np.float64),
+        ("for_row", np.float64),  # what a unit of rate does with x_s*e_hat
+        ("for_column", np.float64),  # with x_hat*e_s
+        ("for_pair", np.float64),  # with x_s*e_s
+        ("cap", np.float64),  # guard, inf for none
+        ("group", np.int64),  # to which of its target's groups a projection adds
+        ("back_group", np.int64),  # to which of its source's groups of errors it adds
+    ],
+    align=True,
+)
+"""What is known of a projection."""
+
+
 class Net(NamedTuple):
     """What does not change during a run. P populations, Q projections, N neurons in all."""
 
-    kind: Array  # (P,) SENSOR, LAYER, OUTPUT or SOURCE
+    population: Array  # (P,) of POPULATION
+    projection: Array  # (Q,) of PROJECTION
     first: Array  # (P+1,) offset of a population's neurons
-    tau: Array  # (P,) s
-    step: Array  # (P,)
-    theta: Array  # (P,)
-    leak: Array  # (P,) slope where a unit is off; 1: it has no bend
-    biased: Array  # (P,) bool: any bias is non-zero
-    has_error: Array  # (P,) bool: encodes an error
-    error_tau: Array  # (P,) s
-    error_step: Array  # (P,)
     order: Array  # layers and outputs, topological
     error_order: Array  # layers that encode an error
     in_first: Array  # (P+1,) into in_list: projections that arrive, creation order
@@ -54,50 +100,24 @@ class Net(NamedTuple):
     trace_first: Array  # (P+1,) offset of the input traces: one block of neurons a group
     group_first: Array  # (P+1,) into group_tau: the distinct time constants of what arrives
     group_tau: Array  # s
-    group: Array  # (Q,) to which of its target's groups a projection adds
-    matched: Array  # (P,) bool: all that arrives decays with the coder's own tau
     back_first: Array  # (P+1,) into back_list: projections that bring errors back
     back_list: Array
     back_trace_first: Array  # the same five for the error traces of layers
     back_group_first: Array
     back_group_tau: Array
-    back_group: Array
-    softmax: Array  # (P,) bool: an output with cross-entropy
-    tolerance: Array  # (P,) of softmax
-    error_matched: Array  # (P,) bool; of an output: what arrives decays with its error_tau
-    delay: Array  # (Q,) s
-    error_delay: Array  # (Q,) s
-    source: Array  # (Q,)
-    target: Array  # (Q,)
     delayed: Array  # projections with a delay
     error_delayed: Array
     weight_first: Array  # (Q+1,) offset of a projection's weights, by rows
-    sparse: Array  # (Q,) bool: rows differ in length, and say which neurons they reach
-    span_first: Array  # (Q,) into span, of sparse projections
     span: Array  # where each row begins among the projection's weights
-    edge_first: Array  # (Q,) into reach
     reach: Array  # the target neuron of each weight
-    column_span_first: Array  # (Q,) into column_span, of those through which errors come back
     column_span: Array  # where each column begins in column_row, column_place
     column_row: Array  # the source neuron of each entry of a column
     column_place: Array  # and its place among the projection's weights
     pre_first: Array  # (Q+1,) offset of its presynaptic traces
     post_first: Array  # (Q+1,) offset of its postsynaptic traces
     booked_first: Array  # (Q+1,) offset of what its synapses have booked
-    plastic: Array  # (Q,) bool
-    bounded: Array  # (Q,) bool
-    lower: Array  # (Q,) least and largest weight
-    upper: Array
     rule: Array  # (1,) which kernel
     error_driven: Array  # (1,) bool: pairs with error spikes, else with the target's own
-    pre_tau: Array  # (Q,) s, of the presynaptic traces
-    post_tau: Array  # (Q,) s
-    unit: Array  # (Q,) what a presynaptic spike adds to its trace
-    post_unit: Array  # (Q,)
-    for_row: Array  # (Q,) what a unit of rate does with x_s*e_hat
-    for_column: Array  # with x_hat*e_s
-    for_pair: Array  # with x_s*e_s
-    cap: Array  # (Q,) guard, inf for none
     bias: Array  # (N,)
     start: Array  # (1,) t0, s
 
@@ -231,3 +251,11 @@ def ragged(lists: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[n
     """Return lists of different lengths as offsets and one array."""
     flat = [q for members in lists for q in members]
     return offsets([len(m) for m in lists]), np.asarray(flat, dtype=np.int64)
+
+
+def records(layout: np.dtype[Any], columns: dict[str, Any]) -> Array:
+    """Return an array of records from its columns, all of them."""
+    table = np.zeros(len(next(iter(columns.values()))), dtype=layout)
+    for name in layout.names or ():
+        table[name] = columns[name]
+    return table

@@ -46,8 +46,12 @@ class CompiledEngine:
             np.concatenate([w.ravel() for w in plan.weights]) if plan.weights else np.zeros(0)
         )
         self._state = _fresh_state(plan, self._net)
-        self._flights = _no_flights(self._net.delay, self._net.source, self._net)
-        self._error_flights = _no_flights(self._net.error_delay, self._net.target, self._net)
+        self._flights = _no_flights(
+            self._net.projection["delay"], self._net.projection["source"], self._net
+        )
+        self._error_flights = _no_flights(
+            self._net.projection["error_delay"], self._net.projection["target"], self._net
+        )
         n = len(plan.populations)
         self._feeds = Feeds([p.size for p in plan.populations])
         neurons = int(self._net.first[-1])
@@ -157,7 +161,7 @@ class CompiledEngine:
 
     def finish(self) -> None:
         """Add to the weights what the traces leave open, and forget the traces."""
-        for q in np.flatnonzero(self._net.plastic).tolist():
+        for q in np.flatnonzero(self._net.projection["plastic"]).tolist():
             learning.finish(q, self._net, self._state, self._weights, self.counters)
         _clear_traces(self._state, self.plan.t0)
 
@@ -169,20 +173,23 @@ class CompiledEngine:
         """Return a copy of a projection's weights, (n_in, n_out) or (synapses,), with what is owed."""
         net, state, q = self._net, self._state, projection
         weights = self._weights[net.weight_first[q] : net.weight_first[q + 1]].copy()
-        if net.plastic[q] and net.rule[0] == arrays.RULES["booked"]:
+        if net.projection["plastic"][q] and net.rule[0] == arrays.RULES["booked"]:
             pre, post = self.plan.ends(q)
             charge = state.charge[net.pre_first[q] : net.pre_first[q + 1]]
             owed = state.owed[net.post_first[q] : net.post_first[q + 1]]
             booked = state.booked[net.booked_first[q] : net.booked_first[q + 1]]
             weights += charge[pre] * (owed[post] - booked)
-        return weights if net.sparse[q] else weights.reshape(self.plan.projections[q].shape)
+        return (
+            weights
+            if net.projection["sparse"][q]
+            else weights.reshape(self.plan.projections[q].shape)
+        )
 
     def set_weights(self, projection: int, weights: Floats) -> None:
         """Replace a projection's weights, shaped as `weights` returns them; traces stay."""
         net, state, q = self._net, self._state, projection
-        if net.plastic[q]:  # what is owed so far belongs to the weights that go
-            for i in range(self.plan.projections[q].source.size):
-                learning.catch_up(q, i, net, state, self._weights, self.counters)
+        if net.projection["plastic"][q]:  # what is owed so far belongs to the weights that go
+            learning.book_rows(q, net, state, self._weights, self.counters)
         self._weights[net.weight_first[q] : net.weight_first[q + 1]] = np.asarray(weights).ravel()
 
     def reset(self) -> None:
@@ -256,18 +263,56 @@ def _net(plan: Plan) -> arrays.Net:
     back_first, back_list = arrays.ragged(plan.returning)
     group_first, group_tau = _groups(plan.groups)
     back_group_first, back_group_tau = _groups(plan.error_groups)
+    rule = plan.rule
     traced = [plan.plastic[q.index] for q in projs]
+    first, spans = _spans(plan)
     return arrays.Net(
-        kind=np.array([kinds[p.kind] for p in pops], dtype=np.int64),
+        population=arrays.records(
+            arrays.POPULATION,
+            {
+                "kind": np.array([kinds[p.kind] for p in pops], dtype=np.int64),
+                "tau": np.array([p.tau for p in pops]),
+                "step": np.array([p.step for p in pops]),
+                "theta": np.array([p.threshold for p in pops]),
+                "leak": np.array([p.leak for p in pops]),
+                "biased": np.array([bool(p.bias.any()) for p in pops]),
+                "has_error": np.array(plan.has_error),
+                "error_tau": np.array([p.error_tau for p in pops]),
+                "error_step": np.array(
+                    [np.nan if p.error_step is None else p.error_step for p in pops]
+                ),
+                "matched": np.array(
+                    [g == (p.tau,) for g, p in zip(plan.groups, pops, strict=True)]
+                ),
+                "softmax": np.array([p.loss == "softmax" for p in pops]),
+                "tolerance": np.array([p.tolerance for p in pops]),
+                "error_matched": np.array(
+                    [
+                        (plan.groups if p.kind == "output" else plan.error_groups)[p.index]
+                        == (p.error_tau,)
+                        for p in pops
+                    ]
+                ),
+            },
+        ),
+        projection=arrays.records(
+            arrays.PROJECTION,
+            {
+                "group": np.array(plan.group, dtype=np.int64),
+                "back_group": np.array(plan.error_group, dtype=np.int64),
+                "delay": np.array([q.delay for q in projs]),
+                "error_delay": np.array([q.error_delay for q in projs]),
+                "source": np.array([q.source.index for q in projs], dtype=np.int64),
+                "target": np.array([q.target.index for q in projs], dtype=np.int64),
+                "plastic": np.array(plan.plastic, dtype=np.bool_),
+                "bounded": np.array([q.bounds is not None for q in projs], dtype=np.bool_),
+                "lower": np.array([(q.bounds or (-np.inf, np.inf))[0] for q in projs]),
+                "upper": np.array([(q.bounds or (-np.inf, np.inf))[1] for q in projs]),
+                **first,
+                **_rule(plan),
+            },
+        ),
         first=arrays.offsets([p.size for p in pops]),
-        tau=np.array([p.tau for p in pops]),
-        step=np.array([p.step for p in pops]),
-        theta=np.array([p.threshold for p in pops]),
-        leak=np.array([p.leak for p in pops]),
-        biased=np.array([bool(p.bias.any()) for p in pops]),
-        has_error=np.array(plan.has_error),
-        error_tau=np.array([p.error_tau for p in pops]),
-        error_step=np.array([np.nan if p.error_step is None else p.error_step for p in pops]),
         order=np.array(plan.order, dtype=np.int64),
         error_order=np.array(plan.error_order, dtype=np.int64),
         in_first=in_first,
@@ -277,8 +322,6 @@ def _net(plan: Plan) -> arrays.Net:
         ),
         group_first=group_first,
         group_tau=group_tau,
-        group=np.array(plan.group, dtype=np.int64),
-        matched=np.array([g == (p.tau,) for g, p in zip(plan.groups, pops, strict=True)]),
         back_first=back_first,
         back_list=back_list,
         back_trace_first=arrays.offsets(
@@ -286,39 +329,22 @@ def _net(plan: Plan) -> arrays.Net:
         ),
         back_group_first=back_group_first,
         back_group_tau=back_group_tau,
-        back_group=np.array(plan.error_group, dtype=np.int64),
-        softmax=np.array([p.loss == "softmax" for p in pops]),
-        tolerance=np.array([p.tolerance for p in pops]),
-        error_matched=np.array(
-            [
-                (plan.groups if p.kind == "output" else plan.error_groups)[p.index]
-                == (p.error_tau,)
-                for p in pops
-            ]
-        ),
-        delay=np.array([q.delay for q in projs]),
-        error_delay=np.array([q.error_delay for q in projs]),
-        source=np.array([q.source.index for q in projs], dtype=np.int64),
-        target=np.array([q.target.index for q in projs], dtype=np.int64),
         delayed=np.array([q.index for q in projs if q.delay > 0], dtype=np.int64),
         error_delayed=np.array([q.index for q in projs if q.error_delay > 0], dtype=np.int64),
         weight_first=arrays.offsets([q.synapses for q in projs]),
-        **_spans(plan),
         pre_first=arrays.offsets([q.shape[0] * on for q, on in zip(projs, traced, strict=True)]),
         post_first=arrays.offsets([q.shape[1] * on for q, on in zip(projs, traced, strict=True)]),
         booked_first=arrays.offsets([q.synapses * on for q, on in zip(projs, traced, strict=True)]),
-        plastic=np.array(plan.plastic, dtype=np.bool_),
-        bounded=np.array([q.bounds is not None for q in projs], dtype=np.bool_),
-        lower=np.array([(q.bounds or (-np.inf, np.inf))[0] for q in projs]),
-        upper=np.array([(q.bounds or (-np.inf, np.inf))[1] for q in projs]),
-        **_rule(plan),
         bias=np.concatenate([p.bias for p in pops]),
         start=np.array([plan.t0]),
+        **spans,
+        rule=np.array([arrays.RULES[rule.compiled or "booked" if rule else "booked"]]),
+        error_driven=np.array([rule is None or rule.error_driven]),
     )
 
 
-def _spans(plan: Plan) -> dict[str, NDArray[Any]]:
-    """Return where the rows and columns of the sparse projections lie."""
+def _spans(plan: Plan) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    """Return where the rows and columns of the sparse projections lie: offsets, and the arrays."""
     n = len(plan.projections)
     first = {name: np.zeros(n, dtype=np.int64) for name in ("span", "edge", "column_span")}
     pieces: dict[str, list[NDArray[Any]]] = {
@@ -348,10 +374,9 @@ def _spans(plan: Plan) -> dict[str, NDArray[Any]]:
     return {
         "sparse": np.array([edges is not None for edges in plan.edges], dtype=np.bool_),
         **{name + "_first": offsets for name, offsets in first.items()},
-        **{
-            name: np.concatenate([*found, np.zeros(0)]).astype(types.get(name, np.int64))
-            for name, found in pieces.items()
-        },
+    }, {
+        name: np.concatenate([*found, np.zeros(0)]).astype(types.get(name, np.int64))
+        for name, found in pieces.items()
     }
 
 
@@ -380,11 +405,8 @@ def _rule(plan: Plan) -> dict[str, NDArray[Any]]:
             gains = rule.coefficients(taus)
             for name, gain in zip(("for_row", "for_column", "for_pair"), gains, strict=True):
                 found[name][q.index] = gain
-    kind = rule.compiled if rule is not None else None
     return {
         **found,
-        "rule": np.array([arrays.RULES[kind or "booked"]], dtype=np.int64),
-        "error_driven": np.array([rule is None or rule.error_driven]),
         "cap": np.full(n, rule.limit if isinstance(rule, BookedRule) else np.inf),
     }
 

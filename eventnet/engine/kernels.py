@@ -73,7 +73,12 @@ from eventnet.engine.flights import (
     next_landing,
 )
 from eventnet.engine.jit import Array, kernel
-from eventnet.engine.learning import add_columns, add_rows, plasticity_stage
+from eventnet.engine.learning import (
+    add_columns,
+    add_rows,
+    plasticity_stage,
+    synapses_of,
+)
 
 # --------------------------------------------------------------------------------------------------
 # A binary heap on the sensors' next firing times
@@ -151,15 +156,15 @@ def sensors_stage(
     """Take readings and given spikes, fire the sensors that are due; return a bad population or -1."""
     found = heap_due(state.heap, state.cross, t, scratch.due)
     k = 0
-    for p in range(net.kind.shape[0]):
+    for p in range(net.population.shape[0]):
         first = net.first[p]
         last = net.first[p + 1]
-        if net.kind[p] == SOURCE and scratch.read[p] >= 0:
+        if net.population[p].kind == SOURCE and scratch.read[p] >= 0:
             for m in range(scratch.given[p]):
                 place = scratch.read[p] + 2 * m
                 i = int(feed.value[place])
                 emit(t, p, p, first, i, feed.value[place + 1], scratch.fired, buffer)
-        if net.kind[p] != SENSOR:
+        if net.population[p].kind != SENSOR:
             continue
         source = scratch.read[p]
         if source == -2:
@@ -168,12 +173,12 @@ def sensors_stage(
                 i = scratch.due[k]
                 k += 1
                 s = math.copysign(1.0, state.x[i])
-                state.phi[i] = threshold_ahead(net.theta[p], s) - s
+                state.phi[i] = threshold_ahead(net.population[p].theta, s) - s
                 state.cross[i] = later(t, t + state.period[i])
                 heap_fix(state.heap, state.place, state.cross, i)
                 emit(t, p, p, first, i - first, s, scratch.fired, buffer)
             continue
-        theta = net.theta[p]
+        theta = net.population[p].theta
         for i in range(first, last):
             if k < found and scratch.due[k] == i:
                 k += 1
@@ -187,13 +192,13 @@ def sensors_stage(
             else:
                 phi = sensor_residual(state.phi[i], state.cross[i], t, state.period[i], theta, x)
             if new != x:
-                phi += (new - x) / net.step[p]
+                phi += (new - x) / net.population[p].step
                 if not abs(phi) <= MAX_COUNT:
                     return p
             s = quantize(phi, theta, new)
             if new != x:
                 state.x[i] = new
-                state.period[i] = sensor_period(new, net.tau[p], net.step[p])
+                state.period[i] = sensor_period(new, net.population[p].tau, net.population[p].step)
                 state.cross[i] = sensor_next(t, phi - s, theta, state.period[i], new)
             else:
                 state.cross[i] = later(t, t + state.period[i])
@@ -249,12 +254,14 @@ def gather(
     for k in range(net.in_first[p], net.in_first[p + 1]):
         q = net.in_list[k]
         neuron, quanta, first, spikes = arriving(
-            q, net.delay[q], net.source[q], net.first, scratch.fired, flights
+            q, net.projection[q].delay, net.projection[q].source, net.first, scratch.fired, flights
         )
         if spikes > 0:
-            place = net.trace_first[p] + net.group[q] * n
+            place = net.trace_first[p] + net.projection[q].group * n
             arrived = scratch.arrived[place : place + n]
-            add_rows(q, net, state, weights, counters, neuron, quanta, first, spikes, arrived)
+            synapses = synapses_of(q, net, state, weights, counters)
+            step = net.population[net.projection[q].source].step
+            add_rows(step, synapses, neuron, quanta, first, spikes, arrived)
 
 
 @kernel
@@ -275,18 +282,20 @@ def forward_stage(
     for k in range(net.in_first[p], net.in_first[p + 1]):
         q = net.in_list[k]
         delivered |= (
-            flights.landed[q] if net.delay[q] > 0.0 else scratch.fired.number[net.source[q]]
+            flights.landed[q]
+            if net.projection[q].delay > 0.0
+            else scratch.fired.number[net.projection[q].source]
         ) > 0
     if not delivered and state.due[p] != t:
         return True
     if delivered:
         scratch.delivered[p] = True
         gather(p, net, state, weights, flights, scratch, counters)
-    if net.kind[p] == OUTPUT:
+    if net.population[p].kind == OUTPUT:
         fine = deliver_output(t, p, net, state, scratch)
-    elif not net.matched[p]:
+    elif not net.population[p].matched:
         fine = run_unmatched(t, first_instant, delivered, p, net, state, scratch, buffer)
-    elif net.biased[p] or first_instant:
+    elif net.population[p].biased or first_instant:
         fine = run_biased(t, first_instant, delivered, p, net, state, scratch, buffer)
     else:
         fine = deliver_plain(t, p, net, state, scratch, buffer)
@@ -317,16 +326,16 @@ def deliver_plain(
     a = net.first[p]
     b = net.first[p + 1]
     u = state.u[net.trace_first[p] : net.trace_first[p + 1]]
-    theta = net.theta[p]
+    theta = net.population[p].theta
     leaving, turned = arrive_all(
         u,
         state.phi[a:b],
         state.active[a:b],
         scratch.arrived[net.trace_first[p] : net.trace_first[p + 1]],
         net.bias[a:b],
-        net.leak[p],
-        decay(t - state.clock[p], net.tau[p]),
-        net.step[p],
+        net.population[p].leak,
+        decay(t - state.clock[p], net.population[p].tau),
+        net.population[p].step,
         theta,
     )
     scratch.turned[p] = turned > 0
@@ -357,10 +366,10 @@ def run_biased(
 ) -> bool:
     """Run a layer whose residuals drift in straight lines, by its biases."""
     a = net.first[p]
-    tau = net.tau[p]
-    theta = net.theta[p]
-    step = net.step[p]
-    leak = net.leak[p]
+    tau = net.population[p].tau
+    theta = net.population[p].theta
+    step = net.population[p].step
+    leak = net.population[p].leak
     factor = decay(t - state.clock[p], tau)
     due = np.inf
     for j in range(a, net.first[p + 1]):
@@ -420,10 +429,10 @@ def run_unmatched(
     """Run a layer whose residuals move on curves, by traces that decay with other time constants."""
     a = net.first[p]
     n = net.first[p + 1] - a
-    tau = net.tau[p]
-    theta = net.theta[p]
-    step = net.step[p]
-    leak = net.leak[p]
+    tau = net.population[p].tau
+    theta = net.population[p].theta
+    step = net.population[p].step
+    leak = net.population[p].leak
     taus = net.group_tau[net.group_first[p] : net.group_first[p + 1]]
     amplitude = scratch.amplitude[: taus.shape[0]]
     scaled = scratch.scaled[: taus.shape[0]]
@@ -500,10 +509,10 @@ def loss_stage(
         return True
     a = net.first[p]
     n = net.first[p + 1] - a
-    step = net.error_step[p]
-    tau = net.error_tau[p]
-    theta = net.theta[p]
-    matched = net.error_matched[p]
+    step = net.population[p].error_step
+    tau = net.population[p].error_tau
+    theta = net.population[p].theta
+    matched = net.population[p].error_matched
     taus = net.group_tau[net.group_first[p] : net.group_first[p + 1]]
     amplitude = scratch.amplitude[: taus.shape[0]]
     scaled = scratch.scaled[: taus.shape[0]]
@@ -561,7 +570,7 @@ def loss_stage(
             state.error_phi[j] = phi - s
             state.error_anchor[j] = t
             if s != 0.0:
-                emit(t, net.kind.shape[0] + p, p, a, j - a, s, scratch.errors, buffer)
+                emit(t, net.population.shape[0] + p, p, a, j - a, s, scratch.errors, buffer)
         due = min(due, state.error_cross[j])
     state.error_due[p] = due
     return True
@@ -582,9 +591,9 @@ def softmax_stage(
         return True
     a = net.first[p]
     n = net.first[p + 1] - a
-    step = net.error_step[p]
-    tau = net.error_tau[p]
-    theta = net.theta[p]
+    step = net.population[p].error_step
+    tau = net.population[p].error_tau
+    theta = net.population[p].theta
     soft = scratch.soft[a : a + n]
     if evaluated:
         if taught:
@@ -612,7 +621,9 @@ def softmax_stage(
             soft[j] = z
             largest = max(largest, size)
         softmax(soft)
-        state.timer[p] = drift_time(t, largest, net.tolerance[p], shortest) if on else np.inf
+        state.timer[p] = (
+            drift_time(t, largest, net.population[p].tolerance, shortest) if on else np.inf
+        )
     due = state.timer[p]
     for j in range(a, a + n):
         fires = state.error_cross[j] == t
@@ -634,7 +645,7 @@ def softmax_stage(
             state.error_anchor[j] = t
             state.error_cross[j] = crossing(t, phi - s, theta, drift)
             if s != 0.0:
-                emit(t, net.kind.shape[0] + p, p, a, j - a, s, scratch.errors, buffer)
+                emit(t, net.population.shape[0] + p, p, a, j - a, s, scratch.errors, buffer)
         due = min(due, state.error_cross[j])
     state.error_due[p] = due
     return True
@@ -656,12 +667,29 @@ def gather_errors(
     for k in range(net.back_first[p], net.back_first[p + 1]):
         q = net.back_list[k]
         neuron, quanta, first, spikes = arriving(
-            q, net.error_delay[q], net.target[q], net.first, scratch.errors, error_flights
+            q,
+            net.projection[q].error_delay,
+            net.projection[q].target,
+            net.first,
+            scratch.errors,
+            error_flights,
         )
         if spikes > 0:
-            place = net.back_trace_first[p] + net.back_group[q] * n
+            place = net.back_trace_first[p] + net.projection[q].back_group * n
             arrived = scratch.returned[place : place + n]
-            add_columns(q, net, state, weights, counters, neuron, quanta, first, spikes, arrived)
+            synapses = synapses_of(q, net, state, weights, counters)
+            step = net.population[net.projection[q].target].error_step
+            add_columns(
+                step,
+                synapses,
+                neuron,
+                quanta,
+                first,
+                spikes,
+                arrived,
+                net.column_row,
+                net.column_place,
+            )
 
 
 @kernel
@@ -682,8 +710,8 @@ def backward_stage(
         q = net.back_list[k]
         delivered |= (
             error_flights.landed[q]
-            if net.error_delay[q] > 0.0
-            else scratch.errors.number[net.target[q]]
+            if net.projection[q].error_delay > 0.0
+            else scratch.errors.number[net.projection[q].target]
         ) > 0
     if not (delivered or scratch.turned[p] or state.error_due[p] == t):
         return True
@@ -691,11 +719,11 @@ def backward_stage(
         gather_errors(p, net, state, weights, error_flights, scratch, counters)
     a = net.first[p]
     n = net.first[p + 1] - a
-    step = net.error_step[p]
-    tau = net.error_tau[p]
-    theta = net.theta[p]
-    leak = net.leak[p]
-    matched = net.error_matched[p]
+    step = net.population[p].error_step
+    tau = net.population[p].error_tau
+    theta = net.population[p].theta
+    leak = net.population[p].leak
+    matched = net.population[p].error_matched
     taus = net.back_group_tau[net.back_group_first[p] : net.back_group_first[p + 1]]
     amplitude = scratch.amplitude[: taus.shape[0]]
     scaled = scratch.scaled[: taus.shape[0]]
@@ -756,7 +784,7 @@ def backward_stage(
         s = quantize(phi, theta, drift)
         phi -= s
         if s != 0.0:
-            emit(t, net.kind.shape[0] + p, p, a, j - a, s, scratch.errors, buffer)
+            emit(t, net.population.shape[0] + p, p, a, j - a, s, scratch.errors, buffer)
         state.error_phi[j] = phi
         if not matched:
             state.error_anchor[j] = t
@@ -785,19 +813,21 @@ def count_dense(net: Net, state: State, counters: Counters, reading: bool, teach
     """Count what the same network without spikes, skipping zeros, would do at this sample."""
     counters.network[READINGS] += reading
     counters.network[TEACHINGS] += teaching
-    for q in range(net.source.shape[0]):
-        src = net.source[q]
-        dst = net.target[q]
-        taught = teaching and net.has_error[dst]
+    for q in range(net.projection.shape[0]):
+        src = net.projection[q].source
+        dst = net.projection[q].target
+        taught = teaching and net.population[dst].has_error
         if not (reading or taught):
             continue
         a = net.first[src]
         n_out = net.first[dst + 1] - net.first[dst]
         synapses = 0
         for j in range(a, net.first[src + 1]):
-            if processed(j, net.kind[src], net.leak[src], state.x, state.active):
-                if net.sparse[q]:
-                    k = net.span_first[q] + j - a
+            if processed(
+                j, net.population[src].kind, net.population[src].leak, state.x, state.active
+            ):
+                if net.projection[q].sparse:
+                    k = net.projection[q].span_first + j - a
                     synapses += net.span[k + 1] - net.span[k]
                 else:
                     synapses += n_out
@@ -806,11 +836,13 @@ def count_dense(net: Net, state: State, counters: Counters, reading: bool, teach
         if taught:
             on = 0
             for j in range(net.first[dst], net.first[dst + 1]):
-                on += processed(j, net.kind[dst], net.leak[dst], state.x, state.active)
+                on += processed(
+                    j, net.population[dst].kind, net.population[dst].leak, state.x, state.active
+                )
             pairs = synapses * on // n_out
-            if net.has_error[src]:
+            if net.population[src].has_error:
                 counters.projection[q, SKIP_BACKWARD] += pairs
-            if net.plastic[q]:
+            if net.projection[q].plastic:
                 counters.projection[q, SKIP_UPDATE] += pairs
 
 
@@ -825,10 +857,10 @@ def collect_samples(
     """
     reading = False
     teaching = False
-    for p in range(net.kind.shape[0]):
+    for p in range(net.population.shape[0]):
         scratch.read[p] = -2
         scratch.given[p] = 0
-        given = net.kind[p] == SOURCE
+        given = net.population[p].kind == SOURCE
         size = 2 if given else net.first[p + 1] - net.first[p]
         while (
             feed.cursor[p] < feed.samples[p] and feed.time[feed.time_first[p] + feed.cursor[p]] == t
@@ -841,8 +873,8 @@ def collect_samples(
             scratch.read[p] = -1
             state.written_time[p] = np.inf
         if scratch.read[p] != -2:
-            reading = reading or net.kind[p] == SENSOR
-            teaching = teaching or net.kind[p] == OUTPUT
+            reading = reading or net.population[p].kind == SENSOR
+            teaching = teaching or net.population[p].kind == OUTPUT
     return reading, teaching
 
 
@@ -882,8 +914,8 @@ def instant(
     if learning:
         for k in range(net.order.shape[0]):
             p = net.order[k]
-            if net.kind[p] == OUTPUT and net.has_error[p]:
-                if net.softmax[p]:
+            if net.population[p].kind == OUTPUT and net.population[p].has_error:
+                if net.population[p].softmax:
                     fine = softmax_stage(t, p, net, state, feed, scratch, buffer)
                 else:
                     fine = loss_stage(t, p, net, state, feed, scratch, buffer)
@@ -895,8 +927,8 @@ def instant(
                 t, p, net, state, weights, error_flights, scratch, counters, buffer
             ):
                 return int(p)
-        for q in range(net.source.shape[0]):
-            if net.plastic[q]:
+        for q in range(net.projection.shape[0]):
+            if net.projection[q].plastic:
                 plasticity_stage(
                     t,
                     q,
@@ -909,14 +941,28 @@ def instant(
                     scratch,
                     counters,
                 )
-    depart(t, net.delayed, net.delay, net.source, net.first, scratch.fired, flights)
     depart(
-        t, net.error_delayed, net.error_delay, net.target, net.first, scratch.errors, error_flights
+        t,
+        net.delayed,
+        net.projection["delay"],
+        net.projection["source"],
+        net.first,
+        scratch.fired,
+        flights,
+    )
+    depart(
+        t,
+        net.error_delayed,
+        net.projection["error_delay"],
+        net.projection["target"],
+        net.first,
+        scratch.errors,
+        error_flights,
     )
     if reading or teaching:
         count_dense(net, state, counters, reading, teaching and learning)
     counters.network[INSTANTS] += 1
-    n_populations = net.kind.shape[0]
+    n_populations = net.population.shape[0]
     for k in range(begin, buffer.used[0]):
         code = buffer.population[k]
         quanta = abs(np.int64(buffer.quanta[k]))
@@ -937,7 +983,7 @@ def next_instant(
     t = min(next_landing(net.delayed, flights), next_landing(net.error_delayed, error_flights))
     if state.heap.shape[0] > 0:
         t = min(t, state.cross[state.heap[0]])
-    for p in range(net.kind.shape[0]):
+    for p in range(net.population.shape[0]):
         t = min(t, state.due[p], state.error_due[p], state.written_time[p])
         if feed.cursor[p] < feed.samples[p]:
             t = min(t, feed.time[feed.time_first[p] + feed.cursor[p]])
@@ -967,7 +1013,7 @@ def advance(
     """
     room = buffer.time.shape[0] - 2 * net.first[-1]
     while True:
-        for p in range(net.kind.shape[0]):
+        for p in range(net.population.shape[0]):
             if feed.more[p] and feed.cursor[p] == feed.samples[p]:
                 return NEEDS_SAMPLES
         first_instant = state.flags[0] == 0
@@ -980,8 +1026,8 @@ def advance(
             return DONE
         if buffer.used[0] > room:
             return BUFFER_FULL
-        if lacks_room(net.delayed, net.source, net.first, flights) or lacks_room(
-            net.error_delayed, net.target, net.first, error_flights
+        if lacks_room(net.delayed, net.projection["source"], net.first, flights) or lacks_room(
+            net.error_delayed, net.projection["target"], net.first, error_flights
         ):
             return NEEDS_ROOM
         state.flags[0] = 1

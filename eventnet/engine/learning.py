@@ -6,6 +6,7 @@ Each rule's equation and its plain form stand in `eventnet/plasticity/`; here it
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,22 +40,71 @@ from eventnet.engine.jit import Array, kernel
 # --------------------------------------------------------------------------------------------------
 
 
-# The small functions take single arrays: each tuple of arrays that a function takes costs seconds of
-# compiling.
+class Synapses(NamedTuple):
+    """One projection's part of the engine's arrays: what the functions below work on.
+
+    Each array that a function takes costs compiling time and, unless it is inlined, time a call; the
+    whole engine's arrays are too many for a function that runs once a row.
+    """
+
+    weights: Array  # by rows
+    booked: Array  # the same for what is booked; none: it does not learn
+    owed: Array  # (n_out,)
+    charge: Array  # (n_in,)
+    seen: Array  # (n_in,)
+    version: Array  # (1,)
+    counts: Array  # the projection's counters
+    late: bool  # columns are booked late
+    sparse: bool
+    span: Array  # (n_in + 1,) where rows begin, if sparse
+    reach: Array  # target neuron of each weight, if sparse
+    columns: Array  # (n_out + 1,) where columns begin in column_row, if sparse
+    n_out: int
+    bounded: bool
+    lower: float
+    upper: float
 
 
 @kernel
-def row_of(i: int, n_out: int, sparse: bool, first: int, span: Array) -> tuple[int, int]:
-    """Return where the row of presynaptic neuron `i` begins and ends among a projection's weights."""
-    if sparse:
-        return span[first + i], span[first + i + 1]
-    return i * n_out, (i + 1) * n_out
+def synapses_of(q: int, net: Net, state: State, weights: Array, counters: Counters) -> Synapses:
+    """Return projection `q`'s part of the arrays."""
+    record = net.projection[q]
+    n_in = net.first[record.source + 1] - net.first[record.source]
+    n_out = net.first[record.target + 1] - net.first[record.target]
+    return Synapses(
+        weights[net.weight_first[q] : net.weight_first[q + 1]],
+        state.booked[net.booked_first[q] : net.booked_first[q + 1]],
+        state.owed[net.post_first[q] : net.post_first[q + 1]],
+        state.charge[net.pre_first[q] : net.pre_first[q + 1]],
+        state.seen[net.pre_first[q] : net.pre_first[q + 1]],
+        state.version[q : q + 1],
+        counters.projection[q],
+        record.plastic and net.rule[0] == 0,
+        record.sparse,
+        net.span[record.span_first : record.span_first + n_in + 1],
+        net.reach[record.edge_first :],
+        net.column_span[record.column_span_first : record.column_span_first + n_out + 1],
+        n_out,
+        record.bounded,
+        record.lower,
+        record.upper,
+    )
 
 
 @kernel
-def clip(weight: float, bounded: bool, lower: float, upper: float) -> float:
+def row_of(i: int, synapses: Synapses) -> tuple[int, int]:
+    """Return where the row of presynaptic neuron `i` begins and ends among the weights."""
+    if synapses.sparse:
+        return synapses.span[i], synapses.span[i + 1]
+    return i * synapses.n_out, (i + 1) * synapses.n_out
+
+
+@kernel
+def clip(weight: float, synapses: Synapses) -> float:
     """Return a weight within its bounds."""
-    return min(max(weight, lower), upper) if bounded else weight
+    if synapses.bounded:
+        return min(max(weight, synapses.lower), synapses.upper)
+    return weight
 
 
 @kernel
@@ -67,62 +117,61 @@ def count(
     n: int,
     fan: int,
     sparse: bool,
-    span_first: int,
     span: Array,
 ) -> None:
     """Add `n` spikes to four counters: events, quanta, and both times the synapses that they cross."""
-    counts[column] += n
+    size = 0.0
+    synapses = n * fan
+    additions = 0.0
     for k in range(first, first + n):
-        size = np.int64(abs(quanta[k]))
-        if sparse:
-            fan = span[span_first + neuron[k] + 1] - span[span_first + neuron[k]]
-        counts[column + 1] += size
-        counts[column + 2] += fan
-        counts[column + 3] += size * fan
+        size += abs(quanta[k])
+    if sparse:
+        synapses = 0
+        for k in range(first, first + n):
+            fan = span[neuron[k] + 1] - span[neuron[k]]
+            synapses += fan
+            additions += abs(quanta[k]) * fan
+    else:
+        additions = size * fan
+    counts[column] += n
+    counts[column + 1] += np.int64(size)
+    counts[column + 2] += synapses
+    counts[column + 3] += np.int64(additions)
 
 
 @kernel
-def catch_up(q: int, i: int, net: Net, state: State, weights: Array, counters: Counters) -> None:
+def catch_up(i: int, synapses: Synapses) -> None:
     """Bring the row of presynaptic neuron `i` up to date with past spikes of its targets.
 
     ``w_ij += charge_i*(owed_j - booked_ij)``: see `learn_booked` (writes weights).
     """
-    if net.rule[0] != 0:
+    if not synapses.late or synapses.seen[i] == synapses.version[0]:
         return
-    place = net.pre_first[q] + i
-    if state.seen[place] == state.version[q]:
-        return
-    state.seen[place] = state.version[q]
-    n_out = net.first[net.target[q] + 1] - net.first[net.target[q]]
-    a, b = row_of(i, n_out, net.sparse[q], net.span_first[q], net.span)
-    bounded, lower, upper = net.bounded[q], net.lower[q], net.upper[q]
-    counters.projection[q, BOOKED] += b - a
-    owed = state.owed[net.post_first[q] : net.post_first[q + 1]]
-    row = weights[net.weight_first[q] + a : net.weight_first[q] + b]
-    booked = state.booked[net.booked_first[q] + a : net.booked_first[q] + b]
-    charge = state.charge[place]
-    if net.sparse[q]:
-        for k in range(b - a):
-            j = net.reach[net.edge_first[q] + a + k]
-            row[k] = clip(row[k] + charge * (owed[j] - booked[k]), bounded, lower, upper)
-            booked[k] = owed[j]
-    elif net.bounded[q]:
-        for j in range(b - a):
-            row[j] = clip(row[j] + charge * (owed[j] - booked[j]), bounded, lower, upper)
+    synapses.seen[i] = synapses.version[0]
+    a, b = row_of(i, synapses)
+    synapses.counts[BOOKED] += b - a
+    charge, owed = synapses.charge[i], synapses.owed
+    row = synapses.weights[a:b]
+    booked = synapses.booked[a:b]
+    if synapses.sparse:
+        reach = synapses.reach[a:b]
+        for k in range(row.shape[0]):
+            row[k] = clip(row[k] + charge * (owed[reach[k]] - booked[k]), synapses)
+            booked[k] = owed[reach[k]]
+    elif synapses.bounded:
+        for j in range(owed.shape[0]):
+            row[j] = clip(row[j] + charge * (owed[j] - booked[j]), synapses)
             booked[j] = owed[j]
     else:
-        for j in range(b - a):
+        for j in range(owed.shape[0]):
             row[j] += charge * (owed[j] - booked[j])
             booked[j] = owed[j]
 
 
 @kernel
 def add_rows(
-    q: int,
-    net: Net,
-    state: State,
-    weights: Array,
-    counters: Counters,
+    step: float,
+    synapses: Synapses,
     neuron: Array,
     quanta: Array,
     first: int,
@@ -130,91 +179,72 @@ def add_rows(
     arrived: Array,
 ) -> None:
     """Add the rows of the neurons that fired to `arrived` (Eq. 7, 8), neurons ascending."""
-    base = net.weight_first[q]
-    step = net.step[net.source[q]]
     for k in range(first, first + n):
         i = neuron[k]
-        if net.plastic[q]:
-            catch_up(q, i, net, state, weights, counters)
-        a, b = row_of(i, arrived.shape[0], net.sparse[q], net.span_first[q], net.span)
-        row = weights[base + a : base + b]
+        catch_up(i, synapses)
         scale = step * quanta[k]
-        if net.sparse[q]:
-            reach = net.reach[net.edge_first[q] + a : net.edge_first[q] + b]
+        a, b = row_of(i, synapses)
+        row = synapses.weights[a:b]
+        if synapses.sparse:
+            reach = synapses.reach[a:b]
             for m in range(row.shape[0]):
                 arrived[reach[m]] += scale * row[m]
         else:
             for j in range(arrived.shape[0]):
                 arrived[j] += scale * row[j]
     count(
-        counters.projection[q],
+        synapses.counts,
         FORWARD,
         quanta,
         neuron,
         first,
         n,
-        arrived.shape[0],
-        net.sparse[q],
-        net.span_first[q],
-        net.span,
+        synapses.n_out,
+        synapses.sparse,
+        synapses.span,
     )
 
 
 @kernel
 def add_columns(
-    q: int,
-    net: Net,
-    state: State,
-    weights: Array,
-    counters: Counters,
+    step: float,
+    synapses: Synapses,
     neuron: Array,
     quanta: Array,
     first: int,
     n: int,
     arrived: Array,
+    row: Array,
+    place: Array,
 ) -> None:
-    """Add the columns of the error spikes to `arrived` (Eq. 12), for each row errors ascending."""
-    base = net.weight_first[q]
-    step = net.error_step[net.target[q]]
-    bounded, lower, upper = net.bounded[q], net.lower[q], net.upper[q]
-    count(
-        counters.projection[q],
-        BACKWARD,
-        quanta,
-        neuron,
-        first,
-        n,
-        arrived.shape[0],
-        net.sparse[q],
-        net.column_span_first[q],
-        net.column_span,
-    )
-    late = net.plastic[q] and net.rule[0] == 0
-    if net.sparse[q]:
+    """Add the columns of the error spikes to `arrived` (Eq. 12), for each row errors ascending.
+
+    `row` and `place` hold the entries of the columns of sparse projections.
+    """
+    n_in = arrived.shape[0]
+    span = synapses.columns
+    count(synapses.counts, BACKWARD, quanta, neuron, first, n, n_in, synapses.sparse, span)
+    weights, booked = synapses.weights, synapses.booked
+    if synapses.sparse:
         for k in range(first, first + n):
             j = neuron[k]
             scale = step * quanta[k]
-            column = net.column_span_first[q] + j
-            for m in range(net.column_span[column], net.column_span[column + 1]):
-                i = net.column_row[m]
-                w = base + net.column_place[m]
-                if late and state.seen[net.pre_first[q] + i] != state.version[q]:
-                    owed = state.owed[net.post_first[q] + j]
-                    booked = net.booked_first[q] + net.column_place[m]
-                    change = state.charge[net.pre_first[q] + i] * (owed - state.booked[booked])
-                    weights[w] = clip(weights[w] + change, bounded, lower, upper)
-                    state.booked[booked] = owed
-                    counters.projection[q, BOOKED] += 1
+            for m in range(span[j], span[j + 1]):
+                i = row[m]
+                w = place[m]
+                if synapses.late and synapses.seen[i] != synapses.version[0]:
+                    change = synapses.charge[i] * (synapses.owed[j] - booked[w])
+                    weights[w] = clip(weights[w] + change, synapses)
+                    booked[w] = synapses.owed[j]
+                    synapses.counts[BOOKED] += 1
                 arrived[i] += scale * weights[w]
         return
-    size = net.first[net.target[q] + 1] - net.first[net.target[q]]
-    for i in range(arrived.shape[0]):
-        if net.plastic[q]:
-            catch_up(q, i, net, state, weights, counters)
-        row = weights[base + i * size : base + (i + 1) * size]
+    for i in range(n_in):
+        catch_up(i, synapses)
+        begin = i * synapses.n_out
         total = arrived[i]
         for k in range(first, first + n):
-            total += (step * quanta[k]) * row[neuron[k]]
+            total += (step * quanta[k]) * weights[begin + neuron[k]]
         arrived[i] = total
 
 
@@ -244,42 +274,32 @@ def plasticity_stage(
     counters: Counters,
 ) -> None:
     """Let projection `q` learn from what arrived at `t` (writes weights and traces)."""
-    src = net.source[q]
-    pre, quanta, first, n = arriving(q, net.delay[q], src, net.first, fired, flights)
+    src = net.projection[q].source
+    pre, quanta, first, n = arriving(q, net.projection[q].delay, src, net.first, fired, flights)
     post = errors if net.error_driven[0] else fired
-    dst = net.target[q]
+    dst = net.projection[q].target
     m = post.number[dst]
     if n == 0 and m == 0:
         return
     n_in = net.first[src + 1] - net.first[src]
     n_out = net.first[dst + 1] - net.first[dst]
-    counts = counters.projection[q]
-    sparse = net.sparse[q]
-    count(counts, ROW, quanta, pre, first, n, n_out, sparse, net.span_first[q], net.span)
-    count(
-        counts,
-        COLUMN,
-        post.quanta,
-        post.neuron,
-        net.first[dst],
-        m,
-        n_in,
-        sparse,
-        net.column_span_first[q],
-        net.column_span,
-    )
-    counters.projection[q, PASSES] += 1
+    synapses = synapses_of(q, net, state, weights, counters)
+    columns = synapses.columns
+    sparse, counts = synapses.sparse, synapses.counts
+    count(counts, ROW, quanta, pre, first, n, n_out, sparse, synapses.span)
+    count(counts, COLUMN, post.quanta, post.neuron, net.first[dst], m, n_in, sparse, columns)
+    counts[PASSES] += 1
     rule = net.rule[0]
     if rule == 0:
-        learn_booked(t, q, net, state, weights, scratch, counters, pre, quanta, first, n, post)
+        learn_booked(t, q, net, state, synapses, scratch, pre, quanta, first, n, post)
         return
     elapsed = t - state.trace_clock[q]
     if rule == 2:
-        integrate(q, elapsed, net, state, weights)
+        integrate(elapsed, q, net, state, synapses)
     x_hat = state.charge[net.pre_first[q] : net.pre_first[q + 1]]
     e_hat = state.post[net.post_first[q] : net.post_first[q + 1]]
-    fade_all(x_hat, decay(elapsed, net.pre_tau[q]))
-    fade_all(e_hat, decay(elapsed, net.post_tau[q]))
+    fade_all(x_hat, decay(elapsed, net.projection[q].pre_tau))
+    fade_all(e_hat, decay(elapsed, net.projection[q].post_tau))
     state.trace_clock[q] = t
     x = scratch.incoming[:n_in]  # spikes under way can arrive together: two of one neuron are one
     e = scratch.effect[:n_out]
@@ -288,13 +308,27 @@ def plasticity_stage(
     e[:] = 0.0
     touched[:] = False
     for k in range(first, first + n):
-        x[pre[k]] += net.unit[q] * quanta[k]
+        x[pre[k]] += net.projection[q].unit * quanta[k]
         touched[pre[k]] = True
     for k in range(net.first[dst], net.first[dst] + m):
-        e[post.neuron[k]] += net.post_unit[q] * post.quanta[k]
+        e[post.neuron[k]] += net.projection[q].post_unit * post.quanta[k]
     if rule == 1:
-        columns = post.neuron[net.first[dst] : net.first[dst] + m]
-        learn_past(q, net, state, weights, x_hat, e_hat, x, e, touched, columns)
+        gain = -(
+            state.rate[q] * trace_window(net.projection[q].pre_tau, net.projection[q].post_tau)
+        )
+        came = post.neuron[net.first[dst] : net.first[dst] + m]
+        learn_past(
+            gain,
+            synapses,
+            x_hat,
+            e_hat,
+            x,
+            e,
+            touched,
+            came,
+            net.column_row,
+            net.column_place,
+        )
     for i in range(n_in):
         x_hat[i] += x[i]
     for j in range(n_out):
@@ -302,16 +336,15 @@ def plasticity_stage(
 
 
 @kernel
-def book_all(t: float, q: int, net: Net, state: State, weights: Array, counters: Counters) -> None:
+def book_all(t: float, q: int, net: Net, state: State, synapses: Synapses) -> None:
     """Bring every row of projection `q` up to date and let its charges count from `t`."""
-    factor = decay(t - state.origin[q], net.pre_tau[q])
-    for i in range(net.pre_first[q + 1] - net.pre_first[q]):
-        catch_up(q, i, net, state, weights, counters)
-        place = net.pre_first[q] + i
-        state.charge[place] = fade(state.charge[place], factor)
-        state.seen[place] = 0
-    state.owed[net.post_first[q] : net.post_first[q + 1]] = 0.0
-    state.booked[net.booked_first[q] : net.booked_first[q + 1]] = 0.0
+    factor = decay(t - state.origin[q], net.projection[q].pre_tau)
+    for i in range(synapses.charge.shape[0]):
+        catch_up(i, synapses)
+        synapses.charge[i] = fade(synapses.charge[i], factor)
+        synapses.seen[i] = 0
+    synapses.owed[:] = 0.0
+    synapses.booked[:] = 0.0
     state.version[q] = 0
     state.origin[q] = t
 
@@ -322,9 +355,8 @@ def learn_booked(
     q: int,
     net: Net,
     state: State,
-    weights: Array,
+    synapses: Synapses,
     scratch: Scratch,
-    counters: Counters,
     pre: Array,
     quanta: Array,
     first: int,
@@ -338,63 +370,61 @@ def learn_booked(
     charge_i times a number that is the same for all rows. Each postsynaptic spike adds to that
     number; a row books it when it is read.
     """
-    dst = net.target[q]
+    dst = net.projection[q].target
     m = post.number[dst]
     at = net.first[dst]
-    tau = net.pre_tau[q]
+    tau = net.projection[q].pre_tau
     if t - state.origin[q] > BOOKING_PERIOD * tau:
-        book_all(t, q, net, state, weights, counters)
+        book_all(t, q, net, state, synapses)
     scale = decay(t - state.origin[q], tau)
-    charge = state.charge[net.pre_first[q] : net.pre_first[q + 1]]
+    charge = synapses.charge
     trace = state.post[net.post_first[q] : net.post_first[q + 1]]
-    owed = state.owed[net.post_first[q] : net.post_first[q + 1]]
+    owed = synapses.owed
     elapsed = t - state.trace_clock[q]
     factor = decay(elapsed, tau)
-    fade_all(trace, decay(elapsed, net.post_tau[q]))
+    fade_all(trace, decay(elapsed, net.projection[q].post_tau))
     state.trace_clock[q] = t
     power = fade(fade(state.power[q], factor), factor)
     jumps = fade(state.jumps[q], factor)
     for k in range(first, first + n):
-        x = net.unit[q] * quanta[k]
+        x = net.projection[q].unit * quanta[k]
         jumps += x * x
         power += x * (2.0 * (charge[pre[k]] * scale) + x)
     state.power[q] = power
     state.jumps[q] = jumps
-    window = trace_window(tau, net.post_tau[q])
-    rate = guarded_rate(state.rate[q], window, power, jumps, net.cap[q])
-    counters.projection[q, GUARDED] += rate < state.rate[q]
-    for_row = rate * net.for_row[q]
-    for_column = rate * net.for_column[q]
-    for_pair = rate * net.for_pair[q]
+    window = trace_window(tau, net.projection[q].post_tau)
+    rate = guarded_rate(state.rate[q], window, power, jumps, net.projection[q].cap)
+    synapses.counts[GUARDED] += rate < state.rate[q]
+    for_row = rate * net.projection[q].for_row
+    for_column = rate * net.projection[q].for_column
+    for_pair = rate * net.projection[q].for_pair
     effect = scratch.effect[: trace.shape[0]]
     if n > 0:
         for j in range(trace.shape[0]):
             effect[j] = for_row * trace[j]
     for k in range(at, at + m):
         j = post.neuron[k]
-        e = net.post_unit[q] * post.quanta[k]
+        e = net.projection[q].post_unit * post.quanta[k]
         effect[j] += for_pair * e
         trace[j] += e
         owed[j] += (for_column * e) * scale
     state.version[q] += m > 0
-    if m > 0 and net.bounded[q]:  # where a bound cuts depends on the way: no late booking
+    if m > 0 and synapses.bounded:  # where a bound cuts depends on the way: no late booking
         for i in range(charge.shape[0]):
-            catch_up(q, i, net, state, weights, counters)
-    base = net.weight_first[q]
-    bounded, lower, upper = net.bounded[q], net.lower[q], net.upper[q]
+            catch_up(i, synapses)
     for k in range(first, first + n):
         i = pre[k]
-        catch_up(q, i, net, state, weights, counters)
-        x = net.unit[q] * quanta[k]
-        a, b = row_of(i, trace.shape[0], net.sparse[q], net.span_first[q], net.span)
-        row = weights[base + a : base + b]
-        if net.sparse[q]:
-            for place in range(b - a):
-                j = net.reach[net.edge_first[q] + a + place]
-                row[place] = clip(row[place] + x * effect[j], bounded, lower, upper)
-        elif net.bounded[q]:
-            for j in range(b - a):
-                row[j] = clip(row[j] + x * effect[j], bounded, lower, upper)
+        catch_up(i, synapses)
+        x = net.projection[q].unit * quanta[k]
+        a, b = row_of(i, synapses)
+        row = synapses.weights[a:b]
+        if synapses.sparse:
+            reach = synapses.reach[a:b]
+            for place in range(row.shape[0]):
+                row[place] = clip(row[place] + x * effect[reach[place]], synapses)
+        elif synapses.bounded:
+            for j in range(effect.shape[0]):
+                row[j] = clip(row[j] + x * effect[j], synapses)
         else:
             for j in range(effect.shape[0]):
                 row[j] += x * effect[j]
@@ -403,81 +433,78 @@ def learn_booked(
 
 @kernel
 def learn_past(
-    q: int,
-    net: Net,
-    state: State,
-    weights: Array,
+    gain: float,
+    synapses: Synapses,
     x_hat: Array,
     e_hat: Array,
     x: Array,
     e: Array,
     touched: Array,
-    columns: Array,
+    came: Array,
+    column_row: Array,
+    column_place: Array,
 ) -> None:
     """Apply the past rule to the rows and columns that spikes touch, each synapse once (Eq. 19).
 
-    It adds the area since a synapse was last touched, and notes its product from now on.
+    It adds the area since a synapse was last touched, and notes its product from now on: `booked` is
+    the equation's u.
     """
-    n_in, n_out = x_hat.shape[0], e_hat.shape[0]
-    gain = -(state.rate[q] * trace_window(net.pre_tau[q], net.post_tau[q]))
-    bounded, lower, upper = net.bounded[q], net.lower[q], net.upper[q]
-    sparse = net.sparse[q]
-    w = weights[net.weight_first[q] : net.weight_first[q + 1]]
-    u = state.booked[net.booked_first[q] : net.booked_first[q + 1]]
-    for i in range(n_in):  # row by row: rows are what lies together
+    w, u, span = synapses.weights, synapses.booked, synapses.columns
+    sparse = synapses.sparse
+    for i in range(x_hat.shape[0]):  # row by row: a row lies together
         if not touched[i] and sparse:
             continue
-        a, b = row_of(i, n_out, sparse, net.span_first[q], net.span)
-        for k in range(b - a if touched[i] else columns.shape[0]):
-            place = a + k if touched[i] else a + columns[k]
-            j = net.reach[net.edge_first[q] + place] if sparse else place - a
+        a, b = row_of(i, synapses)
+        for k in range(b - a if touched[i] else came.shape[0]):
+            place = a + k if touched[i] else a + came[k]
+            j = synapses.reach[place] if sparse else place - a
             area = gain * (u[place] - x_hat[i] * e_hat[j])
-            w[place] = clip(w[place] + area, bounded, lower, upper)
+            w[place] = clip(w[place] + area, synapses)
             u[place] = (x_hat[i] + x[i]) * (e_hat[j] + e[j])
     if sparse:
-        for j in columns:
-            column = net.column_span_first[q] + j
-            for entry in range(net.column_span[column], net.column_span[column + 1]):
-                i = net.column_row[entry]
+        for j in came:
+            for entry in range(span[j], span[j + 1]):
+                i = column_row[entry]
                 if not touched[i]:
-                    place = net.column_place[entry]
+                    place = column_place[entry]
                     area = gain * (u[place] - x_hat[i] * e_hat[j])
-                    w[place] = clip(w[place] + area, bounded, lower, upper)
+                    w[place] = clip(w[place] + area, synapses)
                     u[place] = x_hat[i] * (e_hat[j] + e[j])
 
 
 @kernel
-def integrate(q: int, elapsed: float, net: Net, state: State, weights: Array) -> None:
+def integrate(elapsed: float, q: int, net: Net, state: State, synapses: Synapses) -> None:
     """Add ``-lr`` times the integral of x_hat*e_hat over so many seconds to every synapse (Eq. 9)."""
-    window = trace_window(net.pre_tau[q], net.post_tau[q])
+    window = trace_window(net.projection[q].pre_tau, net.projection[q].post_tau)
     gain = state.rate[q] * window * math.expm1(-elapsed / window)
-    base = net.weight_first[q]
-    bounded, lower, upper = net.bounded[q], net.lower[q], net.upper[q]
-    n_out = net.post_first[q + 1] - net.post_first[q]
-    for i in range(net.pre_first[q + 1] - net.pre_first[q]):
-        scale = gain * state.charge[net.pre_first[q] + i]
-        a, b = row_of(i, n_out, net.sparse[q], net.span_first[q], net.span)
+    post = state.post[net.post_first[q] : net.post_first[q + 1]]
+    for i in range(synapses.charge.shape[0]):
+        scale = gain * synapses.charge[i]
+        a, b = row_of(i, synapses)
         for place in range(a, b):
-            j = net.reach[net.edge_first[q] + place] if net.sparse[q] else place - a
-            w = base + place
-            weights[w] = clip(
-                weights[w] + scale * state.post[net.post_first[q] + j], bounded, lower, upper
-            )
+            j = synapses.reach[place] if synapses.sparse else place - a
+            synapses.weights[place] = clip(synapses.weights[place] + scale * post[j], synapses)
 
 
 @kernel
 def finish(q: int, net: Net, state: State, weights: Array, counters: Counters) -> None:
     """Add to projection `q` what its traces leave open (writes weights); they are cleared after."""
+    synapses = synapses_of(q, net, state, weights, counters)
     rule = net.rule[0]
     if rule == 0:
-        book_all(state.origin[q], q, net, state, weights, counters)
+        book_all(state.origin[q], q, net, state, synapses)
     elif rule == 1:
-        gain = -(state.rate[q] * trace_window(net.pre_tau[q], net.post_tau[q]))
-        bounded, lower, upper = net.bounded[q], net.lower[q], net.upper[q]
-        for k in range(net.booked_first[q + 1] - net.booked_first[q]):
-            w = net.weight_first[q] + k
-            weights[w] = clip(
-                weights[w] + gain * state.booked[net.booked_first[q] + k], bounded, lower, upper
-            )
+        record = net.projection[q]
+        gain = -(state.rate[q] * trace_window(record.pre_tau, record.post_tau))
+        for k in range(synapses.booked.shape[0]):
+            synapses.weights[k] = clip(synapses.weights[k] + gain * synapses.booked[k], synapses)
     else:
-        integrate(q, np.inf, net, state, weights)
+        integrate(np.inf, q, net, state, synapses)
+
+
+@kernel
+def book_rows(q: int, net: Net, state: State, weights: Array, counters: Counters) -> None:
+    """Bring every row of projection `q` up to date; charges go on counting."""
+    synapses = synapses_of(q, net, state, weights, counters)
+    for i in range(net.pre_first[q + 1] - net.pre_first[q]):
+        catch_up(i, synapses)
