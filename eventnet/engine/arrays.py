@@ -122,45 +122,60 @@ class Net(NamedTuple):
     start: Array  # (1,) t0, s
 
 
+POPULATION_STATE = np.dtype(
+    [
+        ("clock", np.float64),  # s
+        ("error_clock", np.float64),  # s
+        ("due", np.float64),  # s, the earliest of a layer's cross and turn
+        ("error_due", np.float64),  # s
+        ("timer", np.float64),  # s, when it is evaluated again
+        ("written_time", np.float64),  # s, when they take effect; inf: none
+    ]
+)
+"""What a run changes of a population."""
+
+PROJECTION_STATE = np.dtype(
+    [
+        ("origin", np.float64),  # s
+        ("power", np.float64),  # sum of squares of the presynaptic traces
+        ("jumps", np.float64),  # fading sum of squares of the presynaptic spikes
+        ("trace_clock", np.float64),  # s, of the postsynaptic traces
+        ("rate", np.float64),  # learning rate, 1/s
+    ]
+)
+"""What a run changes of a projection."""
+
+
 class State(NamedTuple):
     """Everything that a run changes, except weights. Copying these arrays is a checkpoint."""
 
+    population: Array  # (P,) of POPULATION_STATE
+    projection: Array  # (Q,) of PROJECTION_STATE
     x: Array  # (N,) held reading of a sensor neuron
     period: Array  # (N,) s between its spikes
     u: Array  # (input traces,) as of `clock`
-    clock: Array  # (P,) s
     active: Array  # (N,) bool
     phi: Array  # (N,) residual, as of `anchor`
     anchor: Array  # (N,) s
     cross: Array  # (N,) s, next own spike
     side: Array  # (N,) sign of the threshold that it meets then
     turn: Array  # (N,) s, next on/off
-    due: Array  # (P,) s, the earliest of a layer's cross and turn
     g: Array  # (error traces,) as of `error_clock`
-    error_clock: Array  # (P,) s
     y: Array  # (N,) held target
     e: Array  # (N,) held error of softmax
-    timer: Array  # (P,) s, when it is evaluated again
     gate: Array  # (N,) bool: layer: active as the error coder saw it; output: target on
     error_phi: Array  # (N,)
     error_anchor: Array  # (N,) s
     error_cross: Array  # (N,) s
     error_side: Array  # (N,)
     error_amplitude: Array  # (input traces,) of an output's error, as of `error_anchor`
-    error_due: Array  # (P,) s
-    rate: Array  # (Q,) learning rate, 1/s
     charge: Array  # presynaptic traces; booked late: as of `origin`
-    origin: Array  # (Q,) s
     owed: Array  # per postsynaptic neuron: what its error spikes have added a unit of charge
     booked: Array  # per synapse: the part of `owed` in its weight; of past: its open product
     version: Array  # (Q,) counts the changes of `owed`
     seen: Array  # per presynaptic neuron: the version that its row has booked
     post: Array  # postsynaptic ones
-    power: Array  # (Q,) sum of squares of the presynaptic traces
-    jumps: Array  # (Q,) fading sum of squares of the presynaptic spikes
-    trace_clock: Array  # (Q,) s, of the postsynaptic traces
     written: Array  # (N,) values written by the world
-    written_time: Array  # (P,) s, when they take effect; inf: none
     heap: Array  # sensor neurons, a binary heap on `cross`
     place: Array  # (N,) a neuron's place in the heap
     now: Array  # (1,) s, the last instant that was run

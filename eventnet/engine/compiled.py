@@ -101,7 +101,7 @@ class CompiledEngine:
         """Let a reading or a target take effect at `time`, or just after the last instant."""
         a, b = self._net.first[population], self._net.first[population + 1]
         self._state.written[a:b] = values
-        self._state.written_time[population] = equations.later(self.now, time)
+        self._state.population["written_time"][population] = equations.later(self.now, time)
 
     def advance(self, until: float, inclusive: bool = False) -> None:
         """Run all instants before `until`, and at it if `inclusive`; spikes go to the sink."""
@@ -140,7 +140,7 @@ class CompiledEngine:
             return self._state.x[a:b].copy()
         if p.kind == "source":
             raise ConfigError(f"{p.name}: has spikes but no signal of its own to read")
-        elapsed = max(time - self._state.clock[population], 0.0)
+        elapsed = max(time - self._state.population["clock"][population], 0.0)
         z: Floats = self._net.bias[a:b].copy()
         first = self._net.trace_first[population]
         for k, tau in enumerate(self.plan.groups[population]):
@@ -167,7 +167,7 @@ class CompiledEngine:
 
     def scale_lr(self, factor: float) -> None:
         """Let every projection learn at `factor` times the rate that it was built with."""
-        self._state.rate[:] = np.array(self.plan.lr) * factor
+        self._state.projection["rate"][:] = np.array(self.plan.lr) * factor
 
     def weights(self, projection: int) -> Floats:
         """Return a copy of a projection's weights, (n_in, n_out) or (synapses,), with what is owed."""
@@ -195,11 +195,11 @@ class CompiledEngine:
     def reset(self) -> None:
         """Forget everything but the weights and whether it learns; sources start over."""
         weights = [self.weights(q) for q in range(len(self.plan.projections))]
-        kept, rate = self._state.flags[1], self._state.rate.copy()
+        kept, rate = self._state.flags[1], self._state.projection["rate"].copy()
         for mine, fresh in zip(self._state, _fresh_state(self.plan, self._net), strict=True):
             mine[...] = fresh
         self._state.flags[1] = kept
-        self._state.rate[:] = rate
+        self._state.projection["rate"][:] = rate
         for q, array in enumerate(weights):
             self.set_weights(q, array)
         for flights in (self._flights, self._error_flights):
@@ -425,42 +425,52 @@ def _fresh_state(plan: Plan, net: arrays.Net) -> arrays.State:
     place = np.zeros(n, dtype=np.int64)
     place[sensors] = np.arange(len(sensors))
     return arrays.State(
+        population=arrays.records(
+            arrays.POPULATION_STATE,
+            {
+                "clock": np.full(pops, plan.t0),
+                "error_clock": np.full(pops, plan.t0),
+                "due": np.full(pops, np.inf),
+                "error_due": np.full(pops, np.inf),
+                "timer": np.full(pops, np.inf),
+                "written_time": np.where(constant, plan.t0, np.inf),
+            },
+        ),
+        projection=arrays.records(
+            arrays.PROJECTION_STATE,
+            {
+                "origin": np.full(projs, plan.t0),
+                "power": np.zeros(projs),
+                "jumps": np.zeros(projs),
+                "trace_clock": np.full(projs, plan.t0),
+                "rate": np.array(plan.lr),
+            },
+        ),
         x=np.zeros(n),
         period=np.full(n, np.inf),
         u=np.zeros(int(net.trace_first[-1])),
-        clock=np.full(pops, plan.t0),
         active=np.zeros(n, dtype=np.bool_),  # before t0 every activation is 0
         phi=np.zeros(n),
         anchor=np.full(n, plan.t0),
         cross=np.full(n, np.inf),
         side=np.zeros(n),
         turn=np.full(n, np.inf),
-        due=np.full(pops, np.inf),
         g=np.zeros(int(net.back_trace_first[-1])),
-        error_clock=np.full(pops, plan.t0),
         y=np.zeros(n),
         e=np.zeros(n),
-        timer=np.full(pops, np.inf),
         gate=np.zeros(n, dtype=np.bool_),
         error_phi=np.zeros(n),
         error_anchor=np.full(n, plan.t0),
         error_cross=np.full(n, np.inf),
         error_side=np.zeros(n),
         error_amplitude=np.zeros(int(net.trace_first[-1])),
-        error_due=np.full(pops, np.inf),
-        rate=np.array(plan.lr),
         charge=np.zeros(int(net.pre_first[-1])),
-        origin=np.full(projs, plan.t0),
         owed=np.zeros(int(net.post_first[-1])),
         booked=np.zeros(int(net.booked_first[-1])),
         version=np.zeros(projs, dtype=np.int64),
         seen=np.zeros(int(net.pre_first[-1]), dtype=np.int64),
         post=np.zeros(int(net.post_first[-1])),
-        power=np.zeros(projs),
-        jumps=np.zeros(projs),
-        trace_clock=np.full(projs, plan.t0),
         written=np.repeat(constant, np.diff(net.first)).astype(np.float64),
-        written_time=np.where(constant, plan.t0, np.inf),
         heap=sensors,
         place=place,
         now=np.array([-np.inf]),
@@ -508,9 +518,10 @@ def _no_spikes(neurons: int, populations: int) -> arrays.Fired:
 
 def _clear_traces(state: arrays.State, t0: float) -> None:
     """Put the plasticity traces at rest."""
-    for name in ("charge", "owed", "booked", "version", "seen", "post", "power", "jumps"):
+    for name in ("charge", "owed", "booked", "version", "seen", "post"):
         getattr(state, name)[:] = 0
-    state.origin[:] = state.trace_clock[:] = t0
+    state.projection["power"] = state.projection["jumps"] = 0.0
+    state.projection["origin"][:] = state.projection["trace_clock"][:] = t0
 
 
 def _clear_errors(state: arrays.State) -> None:
@@ -519,5 +530,5 @@ def _clear_errors(state: arrays.State) -> None:
         getattr(state, name)[:] = 0.0
     state.gate[:] = False
     state.error_cross[:] = np.inf
-    state.error_due[:] = np.inf
-    state.timer[:] = np.inf
+    state.population["error_due"][:] = np.inf
+    state.population["timer"][:] = np.inf

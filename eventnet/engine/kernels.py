@@ -286,7 +286,7 @@ def forward_stage(
             if net.projection[q].delay > 0.0
             else scratch.fired.number[net.projection[q].source]
         ) > 0
-    if not delivered and state.due[p] != t:
+    if not delivered and state.population[p].due != t:
         return True
     if delivered:
         scratch.delivered[p] = True
@@ -300,7 +300,7 @@ def forward_stage(
     else:
         fine = deliver_plain(t, p, net, state, scratch, buffer)
     if delivered:
-        state.clock[p] = t
+        state.population[p].clock = t
     return fine
 
 
@@ -309,7 +309,7 @@ def deliver_output(t: float, p: int, net: Net, state: State, scratch: Scratch) -
     """Deliver to an output: it is read, not sent on, and has no encoder."""
     n = net.first[p + 1] - net.first[p]
     for k in range(net.group_first[p + 1] - net.group_first[p]):
-        factor = decay(t - state.clock[p], net.group_tau[net.group_first[p] + k])
+        factor = decay(t - state.population[p].clock, net.group_tau[net.group_first[p] + k])
         place = net.trace_first[p] + k * n
         for j in range(place, place + n):
             state.u[j] = fade(state.u[j], factor) + scratch.arrived[j]
@@ -334,7 +334,7 @@ def deliver_plain(
         scratch.arrived[net.trace_first[p] : net.trace_first[p + 1]],
         net.bias[a:b],
         net.population[p].leak,
-        decay(t - state.clock[p], net.population[p].tau),
+        decay(t - state.population[p].clock, net.population[p].tau),
         net.population[p].step,
         theta,
     )
@@ -370,7 +370,7 @@ def run_biased(
     theta = net.population[p].theta
     step = net.population[p].step
     leak = net.population[p].leak
-    factor = decay(t - state.clock[p], tau)
+    factor = decay(t - state.population[p].clock, tau)
     due = np.inf
     for j in range(a, net.first[p + 1]):
         fires = state.cross[j] == t
@@ -411,7 +411,7 @@ def run_biased(
             if s != 0.0:
                 emit(t, p, p, a, j - a, s, scratch.fired, buffer)
         due = min(due, state.cross[j], state.turn[j])
-    state.due[p] = due
+    state.population[p].due = due
     return True
 
 
@@ -436,7 +436,7 @@ def run_unmatched(
     taus = net.group_tau[net.group_first[p] : net.group_first[p + 1]]
     amplitude = scratch.amplitude[: taus.shape[0]]
     scaled = scratch.scaled[: taus.shape[0]]
-    clock = state.clock[p]
+    clock = state.population[p].clock
     due = np.inf
     for j in range(a, a + n):
         fires = state.cross[j] == t
@@ -494,7 +494,7 @@ def run_unmatched(
             if s != 0.0:
                 emit(t, p, p, a, j - a, s, scratch.fired, buffer)
         due = min(due, state.cross[j], state.turn[j])
-    state.due[p] = due
+    state.population[p].due = due
     return True
 
 
@@ -505,7 +505,7 @@ def loss_stage(
     """Encode the squared error ``e = bias + u - y`` of output `p`; return False if it diverged."""
     taught = scratch.read[p] != -2
     delivered = scratch.delivered[p]
-    if not (taught or delivered or state.error_due[p] == t):
+    if not (taught or delivered or state.population[p].error_due == t):
         return True
     a = net.first[p]
     n = net.first[p + 1] - a
@@ -516,7 +516,7 @@ def loss_stage(
     taus = net.group_tau[net.group_first[p] : net.group_first[p + 1]]
     amplitude = scratch.amplitude[: taus.shape[0]]
     scaled = scratch.scaled[: taus.shape[0]]
-    clock = state.clock[p]  # of the delivery, if there is one in this instant
+    clock = state.population[p].clock  # of the delivery, if there is one in this instant
     due = np.inf
     for j in range(a, a + n):
         fires = state.error_cross[j] == t
@@ -572,7 +572,7 @@ def loss_stage(
             if s != 0.0:
                 emit(t, net.population.shape[0] + p, p, a, j - a, s, scratch.errors, buffer)
         due = min(due, state.error_cross[j])
-    state.error_due[p] = due
+    state.population[p].error_due = due
     return True
 
 
@@ -586,8 +586,8 @@ def softmax_stage(
     tolerance; not at its own crossings, at which it would fire without end.
     """
     taught = scratch.read[p] != -2
-    evaluated = taught or scratch.delivered[p] or state.timer[p] == t
-    if not (evaluated or state.error_due[p] == t):
+    evaluated = taught or scratch.delivered[p] or state.population[p].timer == t
+    if not (evaluated or state.population[p].error_due == t):
         return True
     a = net.first[p]
     n = net.first[p + 1] - a
@@ -613,7 +613,8 @@ def softmax_stage(
             for k in range(net.group_first[p + 1] - net.group_first[p]):
                 group_tau = net.group_tau[net.group_first[p] + k]
                 trace = fade(
-                    state.u[net.trace_first[p] + k * n + j], decay(t - state.clock[p], group_tau)
+                    state.u[net.trace_first[p] + k * n + j],
+                    decay(t - state.population[p].clock, group_tau),
                 )
                 z += trace
                 size += abs(trace)
@@ -621,10 +622,10 @@ def softmax_stage(
             soft[j] = z
             largest = max(largest, size)
         softmax(soft)
-        state.timer[p] = (
+        state.population[p].timer = (
             drift_time(t, largest, net.population[p].tolerance, shortest) if on else np.inf
         )
-    due = state.timer[p]
+    due = state.population[p].timer
     for j in range(a, a + n):
         fires = state.error_cross[j] == t
         if evaluated or fires:
@@ -647,7 +648,7 @@ def softmax_stage(
             if s != 0.0:
                 emit(t, net.population.shape[0] + p, p, a, j - a, s, scratch.errors, buffer)
         due = min(due, state.error_cross[j])
-    state.error_due[p] = due
+    state.population[p].error_due = due
     return True
 
 
@@ -713,7 +714,7 @@ def backward_stage(
             if net.projection[q].error_delay > 0.0
             else scratch.errors.number[net.projection[q].target]
         ) > 0
-    if not (delivered or scratch.turned[p] or state.error_due[p] == t):
+    if not (delivered or scratch.turned[p] or state.population[p].error_due == t):
         return True
     if delivered:
         gather_errors(p, net, state, weights, error_flights, scratch, counters)
@@ -727,7 +728,7 @@ def backward_stage(
     taus = net.back_group_tau[net.back_group_first[p] : net.back_group_first[p + 1]]
     amplitude = scratch.amplitude[: taus.shape[0]]
     scaled = scratch.scaled[: taus.shape[0]]
-    clock = state.error_clock[p]
+    clock = state.population[p].error_clock
     factor = decay(t - clock, tau)
     due = np.inf
     for j in range(a, a + n):
@@ -792,9 +793,9 @@ def backward_stage(
                 t, phi, theta, gain, 0.0, tau, amplitude, scaled, taus
             )
             due = min(due, state.error_cross[j])
-    state.error_due[p] = due
+    state.population[p].error_due = due
     if delivered:
-        state.error_clock[p] = t
+        state.population[p].error_clock = t
     return True
 
 
@@ -869,9 +870,9 @@ def collect_samples(
                 scratch.read[p] = feed.value_first[p] + feed.cursor[p] * size
             scratch.given[p] += given
             feed.cursor[p] += 1
-        if state.written_time[p] == t:
+        if state.population[p].written_time == t:
             scratch.read[p] = -1
-            state.written_time[p] = np.inf
+            state.population[p].written_time = np.inf
         if scratch.read[p] != -2:
             reading = reading or net.population[p].kind == SENSOR
             teaching = teaching or net.population[p].kind == OUTPUT
@@ -984,7 +985,12 @@ def next_instant(
     if state.heap.shape[0] > 0:
         t = min(t, state.cross[state.heap[0]])
     for p in range(net.population.shape[0]):
-        t = min(t, state.due[p], state.error_due[p], state.written_time[p])
+        t = min(
+            t,
+            state.population[p].due,
+            state.population[p].error_due,
+            state.population[p].written_time,
+        )
         if feed.cursor[p] < feed.samples[p]:
             t = min(t, feed.time[feed.time_first[p] + feed.cursor[p]])
     return t

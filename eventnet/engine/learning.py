@@ -293,14 +293,14 @@ def plasticity_stage(
     if rule == 0:
         learn_booked(t, q, net, state, synapses, scratch, pre, quanta, first, n, post)
         return
-    elapsed = t - state.trace_clock[q]
+    elapsed = t - state.projection[q].trace_clock
     if rule == 2:
         integrate(elapsed, q, net, state, synapses)
     x_hat = state.charge[net.pre_first[q] : net.pre_first[q + 1]]
     e_hat = state.post[net.post_first[q] : net.post_first[q + 1]]
     fade_all(x_hat, decay(elapsed, net.projection[q].pre_tau))
     fade_all(e_hat, decay(elapsed, net.projection[q].post_tau))
-    state.trace_clock[q] = t
+    state.projection[q].trace_clock = t
     x = scratch.incoming[:n_in]  # spikes under way can arrive together: two of one neuron are one
     e = scratch.effect[:n_out]
     touched = scratch.touched[:n_in]
@@ -314,7 +314,8 @@ def plasticity_stage(
         e[post.neuron[k]] += net.projection[q].post_unit * post.quanta[k]
     if rule == 1:
         gain = -(
-            state.rate[q] * trace_window(net.projection[q].pre_tau, net.projection[q].post_tau)
+            state.projection[q].rate
+            * trace_window(net.projection[q].pre_tau, net.projection[q].post_tau)
         )
         came = post.neuron[net.first[dst] : net.first[dst] + m]
         learn_past(
@@ -338,7 +339,7 @@ def plasticity_stage(
 @kernel
 def book_all(t: float, q: int, net: Net, state: State, synapses: Synapses) -> None:
     """Bring every row of projection `q` up to date and let its charges count from `t`."""
-    factor = decay(t - state.origin[q], net.projection[q].pre_tau)
+    factor = decay(t - state.projection[q].origin, net.projection[q].pre_tau)
     for i in range(synapses.charge.shape[0]):
         catch_up(i, synapses)
         synapses.charge[i] = fade(synapses.charge[i], factor)
@@ -346,7 +347,7 @@ def book_all(t: float, q: int, net: Net, state: State, synapses: Synapses) -> No
     synapses.owed[:] = 0.0
     synapses.booked[:] = 0.0
     state.version[q] = 0
-    state.origin[q] = t
+    state.projection[q].origin = t
 
 
 @kernel
@@ -374,27 +375,27 @@ def learn_booked(
     m = post.number[dst]
     at = net.first[dst]
     tau = net.projection[q].pre_tau
-    if t - state.origin[q] > BOOKING_PERIOD * tau:
+    if t - state.projection[q].origin > BOOKING_PERIOD * tau:
         book_all(t, q, net, state, synapses)
-    scale = decay(t - state.origin[q], tau)
+    scale = decay(t - state.projection[q].origin, tau)
     charge = synapses.charge
     trace = state.post[net.post_first[q] : net.post_first[q + 1]]
     owed = synapses.owed
-    elapsed = t - state.trace_clock[q]
+    elapsed = t - state.projection[q].trace_clock
     factor = decay(elapsed, tau)
     fade_all(trace, decay(elapsed, net.projection[q].post_tau))
-    state.trace_clock[q] = t
-    power = fade(fade(state.power[q], factor), factor)
-    jumps = fade(state.jumps[q], factor)
+    state.projection[q].trace_clock = t
+    power = fade(fade(state.projection[q].power, factor), factor)
+    jumps = fade(state.projection[q].jumps, factor)
     for k in range(first, first + n):
         x = net.projection[q].unit * quanta[k]
         jumps += x * x
         power += x * (2.0 * (charge[pre[k]] * scale) + x)
-    state.power[q] = power
-    state.jumps[q] = jumps
+    state.projection[q].power = power
+    state.projection[q].jumps = jumps
     window = trace_window(tau, net.projection[q].post_tau)
-    rate = guarded_rate(state.rate[q], window, power, jumps, net.projection[q].cap)
-    synapses.counts[GUARDED] += rate < state.rate[q]
+    rate = guarded_rate(state.projection[q].rate, window, power, jumps, net.projection[q].cap)
+    synapses.counts[GUARDED] += rate < state.projection[q].rate
     for_row = rate * net.projection[q].for_row
     for_column = rate * net.projection[q].for_column
     for_pair = rate * net.projection[q].for_pair
@@ -476,7 +477,7 @@ def learn_past(
 def integrate(elapsed: float, q: int, net: Net, state: State, synapses: Synapses) -> None:
     """Add ``-lr`` times the integral of x_hat*e_hat over so many seconds to every synapse (Eq. 9)."""
     window = trace_window(net.projection[q].pre_tau, net.projection[q].post_tau)
-    gain = state.rate[q] * window * math.expm1(-elapsed / window)
+    gain = state.projection[q].rate * window * math.expm1(-elapsed / window)
     post = state.post[net.post_first[q] : net.post_first[q + 1]]
     for i in range(synapses.charge.shape[0]):
         scale = gain * synapses.charge[i]
@@ -492,10 +493,10 @@ def finish(q: int, net: Net, state: State, weights: Array, counters: Counters) -
     synapses = synapses_of(q, net, state, weights, counters)
     rule = net.rule[0]
     if rule == 0:
-        book_all(state.origin[q], q, net, state, synapses)
+        book_all(state.projection[q].origin, q, net, state, synapses)
     elif rule == 1:
         record = net.projection[q]
-        gain = -(state.rate[q] * trace_window(record.pre_tau, record.post_tau))
+        gain = -(state.projection[q].rate * trace_window(record.pre_tau, record.post_tau))
         for k in range(synapses.booked.shape[0]):
             synapses.weights[k] = clip(synapses.weights[k] + gain * synapses.booked[k], synapses)
     else:
