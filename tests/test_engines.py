@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -215,3 +216,28 @@ def test_a_held_reading_costs_its_size_over_tau_and_step_spikes_a_second() -> No
     spikes = run.raster.arrays()
     assert spikes.count[0] == 4
     np.testing.assert_allclose(spikes.time[1:], 0.0625 + 0.125 * np.arange(80), rtol=1e-12)
+
+
+def test_the_compiled_engine_runs_as_plain_python_too() -> None:
+    # Coverage, mutants and debuggers look at it so; the networks are those of the rules' contract.
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-k",
+            "compiled",
+            "tests/test_rules.py",
+            "tests/test_projections.py",
+        ],
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "passed" in done.stdout

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import config
 from numpy.typing import NDArray
 
 from eventnet.engine.jit import Array
@@ -273,4 +274,5 @@ def records(layout: np.dtype[Any], columns: dict[str, Any]) -> Array:
     table = np.zeros(len(next(iter(columns.values()))), dtype=layout)
     for name in layout.names or ():
         table[name] = columns[name]
-    return table
+    # Compiled code reads fields as attributes; NumPy itself does so only of this class.
+    return table.view(np.recarray) if config.DISABLE_JIT else table
