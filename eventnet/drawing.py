@@ -115,7 +115,8 @@ def _lines(p: Population, plan: Plan) -> list[str]:
     """Return what a box says below a population's name."""
     what = f"{p.kind} of {p.size:,}" + (f", {p.activation}" if p.kind == "layer" else "")
     step = "" if p.kind == "output" else f"step {p.step:g}, "
-    error = [f"error step {p.error_step:g}"] if plan.has_error[p.index] else []
+    steps = [plan.coders[c].step for c in plan.coders_of(p.index)]
+    error = [f"error step {step:g}" for step in steps]
     return [what, f"{step}τ {p.tau:g} s", *further(p), *error]
 
 

@@ -254,6 +254,7 @@ def further(item: Population | Projection) -> list[str]:
         shown: dict[str, Any] = {
             "delay {:g} s": item.delay or None,
             "error delay {:g} s": item.error_delay or None,
+            "error step {:g}": item.own_error_step,
             "{:,} synapses": item.synapses if item.sparse else None,
             "bounds {0[0]:g} to {0[1]:g}": item.bounds,
         }

@@ -130,6 +130,8 @@ class Projection:
         Synapses drawn for each target neuron by the simulation's generator.
     bounds : tuple of float or None
         Least and largest weight that learning may reach.
+    own_error_step : float or None
+        Signal that one error spike on this projection stands for, if another than its target's.
     """
 
     source: Population
@@ -142,6 +144,12 @@ class Projection:
     edges: Edges | None = field(default=None, repr=False)
     fan_in: int | None = None
     bounds: tuple[float, float] | None = None
+    own_error_step: float | None = None
+
+    @property
+    def error_step(self) -> float | None:
+        """Signal that one error spike on it stands for; None if its target sends none."""
+        return self.target.error_step if self.own_error_step is None else self.own_error_step
 
     @property
     def sparse(self) -> bool:
@@ -379,6 +387,7 @@ class Network:
         bounds: tuple[float, float] | None = None,
         delay: float = 0.0,
         error_delay: float = 0.0,
+        error_step: float | None = None,
     ) -> Projection:
         """Project every neuron of `source` to every neuron of `target`, or those that are named.
 
@@ -402,6 +411,9 @@ class Network:
             Seconds that a spike travels, and an error spike back. The weight is read on arrival. A
             cycle of projections must have a delay somewhere, and one through which errors come
             back an error delay.
+        error_step : float, optional
+            Signal that one error spike stands for, of those that this projection learns from and
+            takes back; default: its target's. The target encodes its error once for each step.
 
         Raises
         ------
@@ -437,6 +449,7 @@ class Network:
             pairs,
             fan_in,
             _bounds(name, bounds, array),
+            None if error_step is None else positive(error_step, "error_step", name),
         )
         self.graph.add_edge(pre.name, post.name, projection=projection)
         cycle = self._cycle(pre.name, post.name) if delay == 0 else []
@@ -586,6 +599,7 @@ class Network:
                     "plastic": q.plastic,
                     "delay": q.delay,
                     "error_delay": q.error_delay,
+                    "error_step": q.error_step,
                     "synapses": q.synapses,
                     "bounds": q.bounds,
                     "weights": "given" if q.weights is not None else "N(0, 2/(n_in + n_out))",

@@ -62,7 +62,8 @@ class Run:
     wall_s : float
         Wall time, s.
     raster : Raster
-        Every spike; error spikes are the population ``NAME.error``.
+        Every spike; error spikes are the population ``NAME.error``, and ``NAME.error@STEP`` those of
+        projections with an error step of their own.
     cost : Cost
     folder : Path or None
         Where it was recorded.
@@ -521,8 +522,10 @@ class Simulation:
 
 def _coders(plan: Plan) -> tuple[list[str], NDArray[np.int32]]:
     """Return the names of the coders that can fire, and the place of each engine code among them."""
-    fires = [p.kind != "output" for p in plan.populations] + list(plan.has_error)
-    names = [p.name for p in plan.populations] + [f"{p.name}.error" for p in plan.populations]
+    heard = {c for p in plan.populations for c in plan.coders_of(p.index)}
+    fires = [p.kind != "output" for p in plan.populations]
+    fires += [c in heard for c in range(len(plan.coders))]
+    names = [p.name for p in plan.populations] + [coder.name for coder in plan.coders]
     places = np.cumsum(fires, dtype=np.int32) - 1
     return [name for name, on in zip(names, fires, strict=True) if on], places.astype(np.int32)
 

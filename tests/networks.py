@@ -68,6 +68,7 @@ def cases(draw: Any) -> Case:
             chosen = {"edges": edges, "weights": rng.normal(0, 0.5, len(edges))}
         elif kind == "fan_in":
             chosen = {"fan_in": int(rng.integers(1, source.size + 1))}
+        chosen["error_step"] = draw(st.sampled_from([None, None, 0.02]))
         if draw(st.sampled_from([False, False, True])) or not rule.error_driven:
             chosen["bounds"] = (-0.5, 0.5)  # without errors to stop it, pair STDP would run away
             if "weights" in chosen:

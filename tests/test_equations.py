@@ -124,21 +124,24 @@ def test_errors_are_multiplied_by_the_slope_of_the_activation(
 ) -> None:
     for gate in (False, True):
         for active in (False, True):
-            after, jump = eq.arrive_error(g, factor, arrived, gate, active, leak, 0.25)
+            after, jump = eq.arrive_error(g, factor, arrived, gate, active, leak)
             new = (1.0 if active else leak) * (g * factor + arrived)
             old = (1.0 if gate else leak) * g * factor
             assert after == pytest.approx(g * factor + arrived)
-            assert jump == pytest.approx((new - old) / 0.25, abs=1e-9)
+            assert jump == pytest.approx(new - old, abs=1e-9)
 
 
 def test_guard_bounds_the_rate() -> None:
     window = eq.trace_window(0.1, 0.3)
     assert window == pytest.approx(0.075)
-    assert eq.guarded_rate(1.0, window, 0.0, 0.0, 0.5) == 1.0
-    assert eq.guarded_rate(1.0, window, 100.0, 0.0, 0.5) == pytest.approx(0.5 / (window * 100))
-    assert eq.guarded_rate(1.0, window, 0.0, 100.0, 0.5) == pytest.approx(0.5 / (window * 50))
-    assert eq.guarded_rate(1.0, window, -1e-9, 0.0, 0.5) == 1.0
-    assert eq.guarded_rate(1.0, window, 100.0, 100.0, np.inf) == 1.0
+    assert eq.strength(window, 100.0, 0.0, 1.0) == pytest.approx(window * 100)
+    assert eq.strength(window, 0.0, 100.0, 1.0) == pytest.approx(window * 50)
+    assert eq.strength(window, 100.0, 0.0, 0.5) == pytest.approx(window * 25)
+    assert eq.strength(window, 0.0, 100.0, 0.5) == pytest.approx(window * 25)
+    assert eq.strength(window, -1e-9, 0.0, 1.0) == 0.0
+    assert eq.guarded_rate(1.0, 0.0, 0.5) == 1.0
+    assert eq.guarded_rate(1.0, 5.0, 0.5) == pytest.approx(0.1)
+    assert eq.guarded_rate(1.0, 5.0, np.inf) == 1.0
 
 
 @given(

@@ -73,7 +73,7 @@ def learner(
     return sim, targets
 
 
-@pytest.mark.parametrize("sensors", [1, 2])
+@pytest.mark.parametrize("sensors", [1, 2, 3, 6, 12])
 @pytest.mark.parametrize("gain", GAINS)
 @pytest.mark.parametrize("inputs", INPUTS)
 def test_guarded_learning_stays_finite_and_the_errors_fall(

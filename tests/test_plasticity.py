@@ -40,6 +40,7 @@ def synapses(tau_x: float, tau_e: float, step_x: float, step_e: float, rule: en.
 def learn(synapses: Synapses, *arrived: Any) -> bool:
     """Let the projection's rule run once: time, spikes, errors."""
     assert synapses.rule is not None
+    synapses.rule.gauge(synapses, *arrived[:2])
     return synapses.rule.learn(synapses, *arrived)
 
 

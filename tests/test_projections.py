@@ -186,3 +186,62 @@ def test_impossible_spike_trains_have_one_clear_message() -> None:
         sim.feed("s", en.Periodic(np.zeros((3, 2)), rate=10))
     with pytest.raises(ConfigError, match="no signal"):
         sim.probe("s", rate=10)
+
+
+def two_steps(engine: str, own: float, projections: float | None, lr: float) -> Any:
+    """Two sensors on one layer; the second projection may ask for an error step of its own."""
+    rng = np.random.default_rng(9)
+    net = en.Network(tau=0.1)
+    net.sensor("wide", 6, step=0.1)
+    net.sensor("fast", 2, step=0.1)
+    net.layer("h", 4, step=0.1, error_step=own, error_tau=0.15, bias=0.2)
+    net.output("y", 1, error_step=0.02)
+    net.connect("fast", "h", weights=rng.normal(0, 1, (2, 4)), plastic=lr == 0.0)
+    net.connect("wide", "h", weights=rng.normal(0, 1, (6, 4)), error_step=projections)
+    net.connect("h", "y", weights=rng.normal(0, 1, (4, 1)))
+    sim = en.Simulation(net, plasticity=en.STDP(lr), engine=engine)
+    for name, rate in (("wide", 10), ("fast", 50)):
+        size = net.population(name).size
+        sim.feed(name, en.Periodic(rng.normal(0, 1, (rate, size)), rate=rate))
+    sim.teach("y", en.Periodic(rng.normal(0, 1, 20), rate=20))
+    return sim, sim.run(until=1.0)
+
+
+@pytest.mark.parametrize("engine", ["compiled", "actors"])
+def test_a_projection_hears_errors_of_its_own_step(engine: str) -> None:
+    _, both = two_steps(engine, 0.01, 0.08, lr=0.0)
+    rasters = {name: both.raster.select(name).arrays() for name in ("h.error", "h.error@0.08")}
+    for name, step in (("h.error", 0.01), ("h.error@0.08", 0.08)):
+        _, one = two_steps(engine, step, None, lr=0.0)
+        alone = one.raster.select("h.error").arrays()
+        for column in ("neuron", "count"):
+            np.testing.assert_array_equal(getattr(rasters[name], column), getattr(alone, column))
+        # A crossing of one coder brings the other to the same time: that rounds differently.
+        np.testing.assert_allclose(rasters[name].time, alone.time, rtol=1e-13)
+    fine, coarse = (np.abs(raster.count).sum() for raster in rasters.values())
+    assert fine > 3 * coarse > 100
+    for name, quanta in (("fast -> h", fine), ("wide -> h", coarse)):
+        sensor = name.split()[0]
+        sent = np.abs(both.raster.select(sensor).arrays().count).sum()
+        size = {"fast": 2, "wide": 6}[sensor]
+        assert both.cost.projections[name]["update"].additions == quanta * size + sent * 4
+
+
+@pytest.mark.parametrize("engine", ["compiled", "actors"])
+def test_a_step_that_all_who_learn_ask_for_is_the_populations(engine: str) -> None:
+    sim, run = two_steps(engine, 0.01, 0.08, lr=0.3)
+    whole, same = two_steps(engine, 0.08, None, lr=0.3)
+    np.testing.assert_array_equal(sim.weights("wide -> h"), whole.weights("wide -> h"))
+    other, _ = two_steps(engine, 0.01, None, lr=0.3)
+    assert not np.array_equal(sim.weights("wide -> h"), other.weights("wide -> h"))
+    assert "h.error" not in run.raster.populations
+    names = {"h.error@0.08": "h.error"}
+    assert {names.get(name, name) for name in run.raster.populations} == {*same.raster.populations}
+
+
+def test_an_error_step_of_a_projection_is_positive_and_not_for_a_clock() -> None:
+    net = en.Network(tau=0.1)
+    net.sensor("s", 1, step=0.1)
+    net.output("y", 1, error_step=0.1)
+    with pytest.raises(ConfigError, match=r"error_step=0.0 on s -> y: must be positive"):
+        net.connect("s", "y", error_step=0.0)

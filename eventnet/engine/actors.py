@@ -9,7 +9,6 @@ new neuron or a new learning rule.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
@@ -28,6 +27,8 @@ from eventnet.engine.neurons import (
     SensorNeuron,
     SoftmaxLoss,
     fields,
+    next_cross,
+    set_fields,
 )
 from eventnet.engine.plan import Plan
 from eventnet.engine.queue import EventQueue
@@ -74,6 +75,7 @@ class ActorsEngine:
         for p in plan.populations:
             k = p.index
             biases, taus = p.bias.tolist(), plan.groups[k]
+            steps = [plan.coders[c].step for c in plan.coders_of(k)]
             if p.kind == "source":
                 continue  # its spikes are given
             if p.kind == "sensor":
@@ -82,13 +84,13 @@ class ActorsEngine:
                 self._layers[k] = [LayerNeuron(p, b, taus, t0) for b in biases]
                 if plan.has_error[k]:
                     back = plan.error_groups[k]
-                    self._errors[k] = [ErrorNeuron(p, back, t0) for _ in range(p.size)]
+                    self._errors[k] = [ErrorNeuron(p, back, steps, t0) for _ in range(p.size)]
             else:
                 self._outputs[k] = [OutputNeuron(b, taus) for b in biases]
                 if plan.has_error[k] and p.loss == "softmax":
-                    self._softmax[k] = SoftmaxLoss(p, taus, t0)
+                    self._softmax[k] = SoftmaxLoss(p, taus, steps, t0)
                 elif plan.has_error[k]:
-                    self._losses[k] = [LossNeuron(p, b, taus, t0) for b in biases]
+                    self._losses[k] = [LossNeuron(p, b, taus, steps, t0) for b in biases]
         self._clock = [t0] * len(plan.populations)
         self._error_clock = [t0] * len(plan.populations)
         self._synapses = [
@@ -102,6 +104,10 @@ class ActorsEngine:
             )
             for q in plan.projections
         ]
+        for synapses in self._synapses:
+            synapses.rivals = [
+                self._synapses[q] for q in plan.incoming[synapses.target.index] if plan.plastic[q]
+            ]
         self._integrated = t0
         self._sources: dict[int, Source] = {}
         self._cursor: dict[int, int] = {}
@@ -253,7 +259,8 @@ class ActorsEngine:
         samples = self._samples(t)
         first_instant, self._started = not self._started, True
         spikes: dict[int, Spikes] = {}
-        errors: dict[int, Spikes] = {}
+        errors: dict[int, Spikes] = {}  # of each error coder
+        sent: list[tuple[int, int, float]] = []
         arrived: dict[int, list[list[float]]] = {}
         turned: set[int] = set()
         where = -1
@@ -281,36 +288,49 @@ class ActorsEngine:
                     where = p
                     mine = own.get((p, "error"), set())
                     if p in self._losses:
-                        errors[p] = self._run_loss(t, p, arrived.get(p), samples.get(p), mine)
+                        sent += self._run_loss(t, p, arrived.get(p), samples.get(p), mine)
                     elif p in self._softmax:
                         again = p in arrived or p in samples or (p, "timer") in own
-                        errors[p] = self._run_softmax(t, p, again, samples.get(p), mine)
+                        sent += self._run_softmax(t, p, again, samples.get(p), mine)
+                for c, j, count in sent:
+                    errors.setdefault(c, []).append((j, count))
                 for p in plan.error_order:
                     where = p
                     back = {q: self._returned(t, q, errors) for q in plan.returning[p]}
                     mine = own.get((p, "error"), set())
                     if any(back.values()) or p in turned or mine:
-                        errors[p] = self._run_backward(t, p, back, mine)
+                        fired = self._run_backward(t, p, back, mine)
+                        sent += fired
+                        for c, j, count in fired:
+                            errors.setdefault(c, []).append((j, count))
+                came: dict[int, tuple[Spikes, Spikes]] = {}
                 for q, synapses in enumerate(self._synapses):
-                    pre = self._presynaptic(t, q, spikes)
                     if synapses.rule is None:
                         continue
-                    came = errors if synapses.rule.error_driven else spikes
-                    post = came.get(self._target(q), [])
+                    pre = self._presynaptic(t, q, spikes)
+                    if synapses.rule.error_driven:
+                        post = errors.get(plan.coder[q], [])
+                    else:
+                        post = spikes.get(self._target(q), [])
                     if pre or post:
-                        guarded = synapses.rule.learn(synapses, t, pre, post)
-                        self._count(q, ar.ROW, pre, synapses.targets)
-                        self._count(q, ar.COLUMN, post, synapses.columns)
-                        self.counters.projection[q, ar.PASSES] += 1
-                        self.counters.projection[q, ar.GUARDED] += guarded
+                        came[q] = pre, post
+                        synapses.rule.gauge(synapses, t, pre)
+                for q, (pre, post) in came.items():
+                    synapses = self._synapses[q]
+                    assert synapses.rule is not None
+                    guarded = synapses.rule.learn(synapses, t, pre, post)
+                    self._count(q, ar.ROW, pre, synapses.targets)
+                    self._count(q, ar.COLUMN, post, synapses.columns)
+                    self.counters.projection[q, ar.PASSES] += 1
+                    self.counters.projection[q, ar.GUARDED] += guarded
         except OutOfRangeError:
             raise Diverged(t, plan.populations[where].name) from None
         for q, synapses in enumerate(self._synapses):
             self.counters.projection[q, ar.BOOKED] = synapses.bookings
             synapses.flights.depart(t, spikes.get(self._source(q), []))
-            synapses.error_flights.depart(t, errors.get(self._target(q), []))
+            synapses.error_flights.depart(t, errors.get(plan.coder[q], []))
         self._count_dense(samples)
-        self._report(t, spikes, errors)
+        self._report(t, spikes, sent)
 
     # -- stages ------------------------------------------------------------------------------------
 
@@ -362,44 +382,44 @@ class ActorsEngine:
         arrived: list[list[float]] | None,
         target: list[float] | None,
         due: set[int],
-    ) -> Spikes:
+    ) -> list[tuple[int, int, float]]:
         """A delivery and a target touch every neuron; otherwise only those that are due run."""
-        spikes: Spikes = []
+        sent: list[tuple[int, int, float]] = []
         for j, neuron in enumerate(self._losses[p]):
             if arrived is None and target is None and j not in due:
                 continue
-            count = neuron.encode(
+            counts = neuron.encode(
                 t,
                 self._clock[p],
                 self._outputs[p][j],
                 None if arrived is None else [group[j] for group in arrived],
                 None if target is None else target[j],
             )
-            self._queue.schedule((p, "error", j), neuron.coder.cross)
-            if count:
-                spikes.append((j, count))
-        return spikes
+            self._queue.schedule((p, "error", j), next_cross(neuron.coders))
+            sent += self._fired(p, j, counts)
+        return sent
 
     def _run_softmax(
         self, t: float, p: int, again: bool, target: list[float] | None, due: set[int]
-    ) -> Spikes:
+    ) -> list[tuple[int, int, float]]:
         """An evaluation touches every neuron; otherwise only those that are due run."""
-        spikes: Spikes = []
+        sent: list[tuple[int, int, float]] = []
         loss = self._softmax[p]
         errors = loss.evaluate(t, self._clock[p], self._outputs[p], target) if again else None
         for j in range(loss.size):
             if errors is None and j not in due:
                 continue
-            count = loss.encode(t, j, None if errors is None else errors[j])
-            self._queue.schedule((p, "error", j), loss.coders[j].cross)
-            if count:
-                spikes.append((j, count))
+            counts = loss.encode(t, j, None if errors is None else errors[j])
+            self._queue.schedule((p, "error", j), next_cross(loss.coders[j]))
+            sent += self._fired(p, j, counts)
         self._queue.schedule((p, "timer", 0), loss.timer)
-        return spikes
+        return sent
 
-    def _run_backward(self, t: float, p: int, back: dict[int, Spikes], due: set[int]) -> Spikes:
+    def _run_backward(
+        self, t: float, p: int, back: dict[int, Spikes], due: set[int]
+    ) -> list[tuple[int, int, float]]:
         """Error spikes touch every neuron; a turn or a crossing touches its own neuron's error."""
-        spikes: Spikes = []
+        sent: list[tuple[int, int, float]] = []
         size = self.plan.populations[p].size
         arrived = [[0.0] * size for _ in self.plan.error_groups[p]]
         returning = any(back.values())
@@ -413,13 +433,17 @@ class ActorsEngine:
             if not returning and neuron.gate == active and j not in due:
                 continue
             came = [group[j] for group in arrived] if returning else None
-            count = neuron.encode(t, self._error_clock[p], came, active)
-            self._queue.schedule((p, "error", j), neuron.coder.cross)
-            if count:
-                spikes.append((j, count))
+            counts = neuron.encode(t, self._error_clock[p], came, active)
+            self._queue.schedule((p, "error", j), next_cross(neuron.coders))
+            sent += self._fired(p, j, counts)
         if returning:
             self._error_clock[p] = t
-        return spikes
+        return sent
+
+    def _fired(self, p: int, j: int, counts: Sequence[float]) -> list[tuple[int, int, float]]:
+        """Return the error spikes of one neuron: coder, neuron, count."""
+        pairs = zip(self.plan.coders_of(p), counts, strict=True)
+        return [(c, j, count) for c, count in pairs if count]
 
     def _sum_forward(self, p: int, came: dict[int, Spikes]) -> list[list[float]]:
         """Return what arrives at every neuron, a list for each time constant."""
@@ -437,7 +461,7 @@ class ActorsEngine:
 
     def _returned(self, t: float, q: int, errors: dict[int, Spikes]) -> Spikes:
         """Return the error spikes that come back on a projection now."""
-        return self._synapses[q].error_flights.arriving(t, errors.get(self._target(q), []))
+        return self._synapses[q].error_flights.arriving(t, errors.get(self.plan.coder[q], []))
 
     def _source(self, q: int) -> int:
         return self.plan.projections[q].source.index
@@ -518,17 +542,20 @@ class ActorsEngine:
         self.counters.network[ar.TEACHINGS] += teaching
         self.counters.network[ar.INSTANTS] += 1
 
-    def _report(self, t: float, spikes: dict[int, Spikes], errors: dict[int, Spikes]) -> None:
+    def _report(
+        self, t: float, spikes: dict[int, Spikes], errors: list[tuple[int, int, float]]
+    ) -> None:
         n = len(self.plan.populations)
-        rows = []
-        for offset, columns, fired in (
-            (0, (ar.EVENTS, ar.QUANTA), spikes),
-            (n, (ar.ERROR_EVENTS, ar.ERROR_QUANTA), errors),
-        ):
-            for p, members in fired.items():
-                rows += [(offset + p, i, int(count)) for i, count in members]
-                self.counters.population[p, columns[0]] += len(members)
-                self.counters.population[p, columns[1]] += sum(int(abs(s)) for _, s in members)
+        rows = [(p, i, int(count)) for p, members in spikes.items() for i, count in members]
+        for p, _, quanta in rows:
+            self.counters.population[p, [ar.EVENTS, ar.QUANTA]] += (1, abs(quanta))
+        for c, j, count in errors:
+            rows.append((n + c, j, int(count)))
+            of = self.plan.coders[c].population
+            self.counters.population[of, [ar.ERROR_EVENTS, ar.ERROR_QUANTA]] += (
+                1,
+                abs(rows[-1][2]),
+            )
         if rows:
             table = np.array(rows, dtype=np.int64)
             self._sink(
@@ -580,12 +607,7 @@ class ActorsEngine:
         for group, values in zip(self._groups(), saved["neurons"], strict=True):
             for p, members in group.items():
                 for neuron, found in zip(members, values[p], strict=True):
-                    found = copy.deepcopy(found)
-                    if "coder" in found:
-                        vars(neuron.coder).update(found.pop("coder"))
-                    for k, coder in enumerate(found.pop("coders", [])):
-                        vars(neuron.coders[k]).update(coder)
-                    vars(neuron).update(found)
+                    set_fields(neuron, found)
         for synapses, found in zip(self._synapses, saved["synapses"], strict=True):
             synapses.restore(found)
         self._integrated = saved["integrated"]

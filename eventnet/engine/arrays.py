@@ -45,7 +45,7 @@ POPULATION = np.dtype(
         ("biased", np.bool_),  # any bias is non-zero
         ("has_error", np.bool_),  # encodes an error
         ("error_tau", np.float64),  # s
-        ("error_step", np.float64),
+        ("coder", np.int64),  # its first error coder that is listened to; -1: none
         ("matched", np.bool_),  # all that arrives decays with the coder's own tau
         ("softmax", np.bool_),  # an output with cross-entropy
         ("tolerance", np.float64),  # softmax
@@ -74,6 +74,8 @@ PROJECTION = np.dtype(
         ("upper", np.float64),
         ("pre_tau", np.float64),  # s, of the presynaptic traces
         ("post_tau", np.float64),  # s
+        ("coder", np.int64),  # whose error spikes it takes
+        ("error_step", np.float64),
         ("unit", np.float64),  # what a presynaptic spike adds to its trace
         ("post_unit", np.float64),
         ("for_row", np.float64),  # what a unit of rate does with x_s*e_hat
@@ -88,12 +90,28 @@ PROJECTION = np.dtype(
 """What is known of a projection."""
 
 
+CODER = np.dtype(
+    [
+        ("population", np.int64),
+        ("step", np.float64),
+        ("first", np.int64),  # where its neurons begin
+        ("next", np.int64),  # the next coder of its population that is listened to; -1: none
+    ]
+)
+"""What is known of an error coder."""
+
+
 class Net(NamedTuple):
-    """What does not change during a run. P populations, Q projections, N neurons in all."""
+    """What does not change during a run. P populations, Q projections, N neurons in all.
+
+    C error coders: one a population, then those with a step of some projection's own; E neurons in all.
+    """
 
     population: Array  # (P,) of POPULATION
     projection: Array  # (Q,) of PROJECTION
+    coder: Array  # (C,) of CODER
     first: Array  # (P+1,) offset of a population's neurons
+    coder_first: Array  # (C+1,) offset of a coder's neurons: of the first P the same
     order: Array  # layers and outputs, topological
     error_order: Array  # layers that encode an error
     in_first: Array  # (P+1,) into in_list: projections that arrive, creation order
@@ -140,6 +158,7 @@ PROJECTION_STATE = np.dtype(
         ("origin", np.float64),  # s
         ("power", np.float64),  # sum of squares of the presynaptic traces
         ("jumps", np.float64),  # fading sum of squares of the presynaptic spikes
+        ("gauged", np.float64),  # s, as of when power and jumps are
         ("trace_clock", np.float64),  # s, of the postsynaptic traces
         ("rate", np.float64),  # learning rate, 1/s
     ]
@@ -165,10 +184,10 @@ class State(NamedTuple):
     y: Array  # (N,) held target
     e: Array  # (N,) held error of softmax
     gate: Array  # (N,) bool: layer: active as the error coder saw it; output: target on
-    error_phi: Array  # (N,)
+    error_phi: Array  # (E,)
     error_anchor: Array  # (N,) s
-    error_cross: Array  # (N,) s
-    error_side: Array  # (N,)
+    error_cross: Array  # (E,) s
+    error_side: Array  # (E,)
     error_amplitude: Array  # (input traces,) of an output's error, as of `error_anchor`
     charge: Array  # presynaptic traces; booked late: as of `origin`
     owed: Array  # per postsynaptic neuron: what its error spikes have added a unit of charge
@@ -215,9 +234,9 @@ class Feed(NamedTuple):
 class Fired(NamedTuple):
     """The spikes of one instant, each population's ascending from its offset on."""
 
-    neuron: Array  # (N,)
-    quanta: Array  # (N,) signed counts
-    number: Array  # (P,) how many fired
+    neuron: Array  # (N,), or (E,) of error spikes
+    quanta: Array  # signed counts
+    number: Array  # (P,) how many fired, or (C,)
 
 
 class Scratch(NamedTuple):
@@ -244,7 +263,7 @@ class Buffer(NamedTuple):
     """Spikes on their way to the recorder."""
 
     time: Array
-    population: Array
+    population: Array  # from P on: error coders
     neuron: Array
     quanta: Array  # signed
     used: Array  # (1,)

@@ -458,6 +458,11 @@ def _check(plan: Plan) -> None:
                     f"{what}={delay} s on {q.name}: a clocked network has none; set it to 0 or leave "
                     "the clock"
                 )
+        if q.own_error_step is not None:
+            raise ConfigError(
+                f"error_step={q.own_error_step} on {q.name}: a clocked population has one error coder; "
+                f"set it on {q.target.name}"
+            )
         if q.sparse or q.bounds is not None:
             raise ConfigError(
                 f"{q.name}: clocked projections are all to all, without bounds; leave the clock"

@@ -47,10 +47,12 @@ class CompiledEngine:
         )
         self._state = _fresh_state(plan, self._net)
         self._flights = _no_flights(
-            self._net.projection["delay"], self._net.projection["source"], self._net
+            self._net.projection["delay"], self._net.projection["source"], self._net.first
         )
         self._error_flights = _no_flights(
-            self._net.projection["error_delay"], self._net.projection["target"], self._net
+            self._net.projection["error_delay"],
+            self._net.projection["coder"],
+            self._net.coder_first,
         )
         n = len(plan.populations)
         self._feeds = Feeds([p.size for p in plan.populations])
@@ -62,7 +64,7 @@ class CompiledEngine:
             amplitude=np.zeros(len(plan.projections) + 1),
             scaled=np.zeros(len(plan.projections) + 1),
             fired=_no_spikes(neurons, n),
-            errors=_no_spikes(neurons, n),
+            errors=_no_spikes(int(self._net.coder_first[-1]), len(plan.coders)),
             effect=np.zeros(neurons),
             incoming=np.zeros(neurons),
             touched=np.zeros(neurons, dtype=np.bool_),
@@ -79,7 +81,7 @@ class CompiledEngine:
             ),
             network=np.zeros(arrays.NETWORK_COUNTERS, dtype=np.int64),
         )
-        rows = BUFFER_ROWS + 2 * neurons
+        rows = BUFFER_ROWS + neurons + int(self._net.coder_first[-1])
         self._buffer = arrays.Buffer(
             time=np.zeros(rows),
             population=np.zeros(rows, dtype=np.int32),
@@ -278,8 +280,8 @@ def _net(plan: Plan) -> arrays.Net:
                 "biased": np.array([bool(p.bias.any()) for p in pops]),
                 "has_error": np.array(plan.has_error),
                 "error_tau": np.array([p.error_tau for p in pops]),
-                "error_step": np.array(
-                    [np.nan if p.error_step is None else p.error_step for p in pops]
+                "coder": np.array(
+                    [([*plan.coders_of(p.index), -1])[0] for p in pops], dtype=np.int64
                 ),
                 "matched": np.array(
                     [g == (p.tau,) for g, p in zip(plan.groups, pops, strict=True)]
@@ -304,6 +306,8 @@ def _net(plan: Plan) -> arrays.Net:
                 "error_delay": np.array([q.error_delay for q in projs]),
                 "source": np.array([q.source.index for q in projs], dtype=np.int64),
                 "target": np.array([q.target.index for q in projs], dtype=np.int64),
+                "coder": np.array(plan.coder, dtype=np.int64),
+                "error_step": np.array([q.error_step or 0.0 for q in projs]),
                 "plastic": np.array(plan.plastic, dtype=np.bool_),
                 "bounded": np.array([q.bounds is not None for q in projs], dtype=np.bool_),
                 "lower": np.array([(q.bounds or (-np.inf, np.inf))[0] for q in projs]),
@@ -312,7 +316,9 @@ def _net(plan: Plan) -> arrays.Net:
                 **_rule(plan),
             },
         ),
+        coder=arrays.records(arrays.CODER, _coders(plan)),
         first=arrays.offsets([p.size for p in pops]),
+        coder_first=arrays.offsets([pops[c.population].size for c in plan.coders]),
         order=np.array(plan.order, dtype=np.int64),
         error_order=np.array(plan.error_order, dtype=np.int64),
         in_first=in_first,
@@ -341,6 +347,21 @@ def _net(plan: Plan) -> arrays.Net:
         rule=np.array([arrays.RULES[rule.compiled or "booked" if rule else "booked"]]),
         error_driven=np.array([rule is None or rule.error_driven]),
     )
+
+
+def _coders(plan: Plan) -> dict[str, NDArray[Any]]:
+    """Return the columns of the error coders' records."""
+    after = np.full(len(plan.coders), -1, dtype=np.int64)
+    for p in plan.populations:
+        mine = plan.coders_of(p.index)
+        after[mine[:-1]] = mine[1:]
+    sizes = [plan.populations[coder.population].size for coder in plan.coders]
+    return {
+        "population": np.array([coder.population for coder in plan.coders], dtype=np.int64),
+        "step": np.array([coder.step for coder in plan.coders]),
+        "first": arrays.offsets(sizes)[:-1],
+        "next": after,
+    }
 
 
 def _spans(plan: Plan) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
@@ -442,6 +463,7 @@ def _fresh_state(plan: Plan, net: arrays.Net) -> arrays.State:
                 "origin": np.full(projs, plan.t0),
                 "power": np.zeros(projs),
                 "jumps": np.zeros(projs),
+                "gauged": np.full(projs, plan.t0),
                 "trace_clock": np.full(projs, plan.t0),
                 "rate": np.array(plan.lr),
             },
@@ -459,10 +481,10 @@ def _fresh_state(plan: Plan, net: arrays.Net) -> arrays.State:
         y=np.zeros(n),
         e=np.zeros(n),
         gate=np.zeros(n, dtype=np.bool_),
-        error_phi=np.zeros(n),
+        error_phi=np.zeros(int(net.coder_first[-1])),
         error_anchor=np.full(n, plan.t0),
-        error_cross=np.full(n, np.inf),
-        error_side=np.zeros(n),
+        error_cross=np.full(int(net.coder_first[-1]), np.inf),
+        error_side=np.zeros(int(net.coder_first[-1])),
         error_amplitude=np.zeros(int(net.trace_first[-1])),
         charge=np.zeros(int(net.pre_first[-1])),
         owed=np.zeros(int(net.post_first[-1])),
@@ -478,9 +500,11 @@ def _fresh_state(plan: Plan, net: arrays.Net) -> arrays.State:
     )
 
 
-def _no_flights(delays: Floats, sender: NDArray[np.int64], net: arrays.Net) -> arrays.Flights:
+def _no_flights(
+    delays: Floats, sender: NDArray[np.int64], first: NDArray[np.int64]
+) -> arrays.Flights:
     """Return room for the spikes of two instants of each delayed projection."""
-    sizes = np.diff(net.first)[sender] * 2 * (delays > 0) if len(delays) else np.zeros(0)
+    sizes = np.diff(first)[sender] * 2 * (delays > 0) if len(delays) else np.zeros(0)
     return _flights(arrays.offsets([int(size) for size in sizes]))
 
 
@@ -521,7 +545,8 @@ def _clear_traces(state: arrays.State, t0: float) -> None:
     for name in ("charge", "owed", "booked", "version", "seen", "post"):
         getattr(state, name)[:] = 0
     state.projection["power"] = state.projection["jumps"] = 0.0
-    state.projection["origin"][:] = state.projection["trace_clock"][:] = t0
+    for name in ("origin", "gauged", "trace_clock"):
+        state.projection[name][:] = t0
 
 
 def _clear_errors(state: arrays.State) -> None:

@@ -133,12 +133,12 @@ def arrive(
 
 @kernel
 def arrive_error(
-    g: float, factor: float, arrived: float, gate: bool, active: bool, leak: float, step: float
+    g: float, factor: float, arrived: float, gate: bool, active: bool, leak: float
 ) -> tuple[float, float]:
-    """Decode a delivery of error spikes, multiply it by h' (Eq. 12): return trace, jump of phi."""
+    """Decode a delivery of error spikes, multiply it by h' (Eq. 12): return trace, jump of the error."""
     faded = fade(g, factor)
     after = faded + arrived
-    return after, (activation(after, active, leak) - activation(faded, gate, leak)) / step
+    return after, activation(after, active, leak) - activation(faded, gate, leak)
 
 
 @kernel
@@ -319,15 +319,25 @@ def trace_window(tau_pre: float, tau_post: float) -> float:
 
 
 @kernel
-def guarded_rate(rate: float, window: float, power: float, jumps: float, cap: float) -> float:
-    """Return ``min(lr, cap/(c*(max(N, J/2) + eps)))``: the learning rate that jumps leave stable.
+def strength(window: float, power: float, jumps: float, factor: float) -> float:
+    """Return ``c*max(N, J/2)``: how strongly one projection's input acts on what it learns.
 
     N is the sum of squares of the presynaptic traces with this instant's spikes, J the sum of
-    squares of the presynaptic spikes, instant by instant, fading with the sender's tau. An input
-    that flips its sign every h seconds grows by ``1 + lr*c*|x_s|^2/2`` a flip and shrinks by
-    ``exp(-h/tau)`` between flips, so that ``lr*c*J/2 < 1`` is what keeps it stable (docs/theory.md).
+    squares of the presynaptic spikes, instant by instant, fading with the sender's tau; `factor` is
+    what they have faded by since they were noted. An input that flips its sign every h seconds grows
+    by ``1 + lr*c*|x_s|^2/2`` a flip and shrinks by ``exp(-h/tau)`` between flips, so that
+    ``lr*c*J/2 < 1`` is what keeps it stable (docs/theory.md).
     """
-    return min(rate, cap / (window * (max(power, 0.5 * jumps, 0.0) + GUARD_EPSILON)))
+    return window * max(fade(fade(power, factor), factor), 0.5 * fade(jumps, factor), 0.0)
+
+
+@kernel
+def guarded_rate(rate: float, total: float, cap: float) -> float:
+    """Return ``min(lr, cap/sum_q c_q*max(N_q, J_q/2))``: the learning rate that jumps leave stable.
+
+    The sum, `total`, goes over the plastic projections of one target: they correct the same error.
+    """
+    return min(rate, cap / (total + GUARD_EPSILON))
 
 
 @kernel

@@ -34,6 +34,7 @@ from eventnet.engine.arrays import (
     Buffer,
     Counters,
     Feed,
+    Fired,
     Flights,
     Net,
     Scratch,
@@ -76,6 +77,7 @@ from eventnet.engine.jit import Array, kernel
 from eventnet.engine.learning import (
     add_columns,
     add_rows,
+    gauge,
     plasticity_stage,
     synapses_of,
 )
@@ -499,6 +501,22 @@ def run_unmatched(
 
 
 @kernel
+def earliest(j: int, c: int, coder: Array, cross: Array) -> float:
+    """Return the next crossing of neuron `j`'s error coders, of which `c` is the first."""
+    t = np.inf
+    while c >= 0:
+        t = min(t, cross[coder[c].first + j])
+        c = coder[c].next
+    return t
+
+
+@kernel
+def emit_error(t: float, c: int, j: int, s: float, net: Net, errors: Fired, buffer: Buffer) -> None:
+    """Note that error coder `c` of neuron `j` fired `s` (writes errors and buffer)."""
+    emit(t, net.population.shape[0] + c, c, net.coder[c].first, j, s, errors, buffer)
+
+
+@kernel
 def loss_stage(
     t: float, p: int, net: Net, state: State, feed: Feed, scratch: Scratch, buffer: Buffer
 ) -> bool:
@@ -509,9 +527,9 @@ def loss_stage(
         return True
     a = net.first[p]
     n = net.first[p + 1] - a
-    step = net.population[p].error_step
     tau = net.population[p].error_tau
     theta = net.population[p].theta
+    coder = net.population[p].coder
     matched = net.population[p].error_matched
     taus = net.group_tau[net.group_first[p] : net.group_first[p + 1]]
     amplitude = scratch.amplitude[: taus.shape[0]]
@@ -519,59 +537,68 @@ def loss_stage(
     clock = state.population[p].clock  # of the delivery, if there is one in this instant
     due = np.inf
     for j in range(a, a + n):
-        fires = state.error_cross[j] == t
+        fires = earliest(j - a, coder, net.coder, state.error_cross) == t
         if taught or delivered or fires:
             place = net.trace_first[p] + j - a
             bias = net.bias[j]
             on = state.gate[j]
-            drift = (bias - state.y[j]) / (tau * step) if on else 0.0
-            if fires:
-                phi = theta * state.error_side[j]
-            elif matched:
-                phi = state.error_phi[j] + drift * (t - state.error_anchor[j])
-            else:
-                phi = state.error_phi[j]
-                if on:
-                    slope = (bias - state.y[j]) / tau
-                    for k in range(taus.shape[0]):
-                        amplitude[k] = state.error_amplitude[place + k * n]
-                    phi += 1.0 / step * travelled(t - state.error_anchor[j], slope, amplitude, taus)
-            if delivered and on:
-                for k in range(taus.shape[0]):
-                    phi += scratch.arrived[place + k * n] / step
+            before = bias - state.y[j] if on else 0.0
+            jump = 0.0
             if taught:
                 source = scratch.read[p]
                 y = state.written[j] if source == -1 else feed.value[source + j - a]
                 z = bias
                 for k in range(taus.shape[0]):
                     z += fade(state.u[place + k * n], decay(t - clock, taus[k]))
-                before = z - state.y[j] if on else 0.0
-                on = not math.isnan(y)
-                state.gate[j] = on
-                state.y[j] = y if on else 0.0
-                phi += ((z - y if on else 0.0) - before) / step
-                drift = (bias - y) / (tau * step) if on else 0.0
-            if not abs(phi) <= MAX_COUNT:
-                return False
-            if matched:
-                s = quantize(phi, theta, drift)
-                state.error_cross[j] = crossing(t, phi - s, theta, drift)
-                state.error_side[j] = math.copysign(1.0, drift)
-            else:
+                old = z - state.y[j] if on else 0.0
+                now_on = not math.isnan(y)
+                state.y[j] = y if now_on else 0.0
+                jump = (z - y if now_on else 0.0) - old
+                state.gate[j] = now_on
+            level = bias - state.y[j] if state.gate[j] else 0.0
+            c = coder
+            while c >= 0:
+                i = net.coder[c].first + j - a
+                step = net.coder[c].step
+                phi = state.error_phi[i]
+                if state.error_cross[i] == t:
+                    phi = theta * state.error_side[i]
+                elif matched:
+                    phi += before / (tau * step) * (t - state.error_anchor[j])
+                elif on:
+                    for k in range(taus.shape[0]):
+                        amplitude[k] = state.error_amplitude[place + k * n]
+                    way = travelled(t - state.error_anchor[j], before / tau, amplitude, taus)
+                    phi += 1.0 / step * way
+                if delivered and on:
+                    for k in range(taus.shape[0]):
+                        phi += scratch.arrived[place + k * n] / step
+                if taught:
+                    phi += jump / step
+                if not abs(phi) <= MAX_COUNT:
+                    return False
+                if matched:
+                    drift = level / (tau * step)
+                    s = quantize(phi, theta, drift)
+                    state.error_cross[i] = crossing(t, phi - s, theta, drift)
+                    state.error_side[i] = math.copysign(1.0, drift)
+                else:
+                    amplitudes(t, clock, state.u, place, n, taus, tau, amplitude)
+                    gain = 1.0 / step if state.gate[j] else 0.0
+                    s = quantize(phi, theta, gain * pace(level / tau, amplitude, taus))
+                    state.error_cross[i], state.error_side[i] = schedule(
+                        t, phi - s, theta, gain, level, tau, amplitude, scaled, taus
+                    )
+                state.error_phi[i] = phi - s
+                if s != 0.0:
+                    emit_error(t, c, j - a, s, net, scratch.errors, buffer)
+                c = net.coder[c].next
+            if not matched:
                 amplitudes(t, clock, state.u, place, n, taus, tau, amplitude)
                 for k in range(taus.shape[0]):
                     state.error_amplitude[place + k * n] = amplitude[k]
-                gain = 1.0 / step if on else 0.0
-                target = bias - state.y[j]
-                s = quantize(phi, theta, gain * pace(target / tau, amplitude, taus))
-                state.error_cross[j], state.error_side[j] = schedule(
-                    t, phi - s, theta, gain, target, tau, amplitude, scaled, taus
-                )
-            state.error_phi[j] = phi - s
             state.error_anchor[j] = t
-            if s != 0.0:
-                emit(t, net.population.shape[0] + p, p, a, j - a, s, scratch.errors, buffer)
-        due = min(due, state.error_cross[j])
+        due = min(due, earliest(j - a, coder, net.coder, state.error_cross))
     state.population[p].error_due = due
     return True
 
@@ -591,9 +618,9 @@ def softmax_stage(
         return True
     a = net.first[p]
     n = net.first[p + 1] - a
-    step = net.population[p].error_step
     tau = net.population[p].error_tau
     theta = net.population[p].theta
+    coder = net.population[p].coder
     soft = scratch.soft[a : a + n]
     if evaluated:
         if taught:
@@ -627,27 +654,32 @@ def softmax_stage(
         )
     due = state.population[p].timer
     for j in range(a, a + n):
-        fires = state.error_cross[j] == t
+        fires = earliest(j - a, coder, net.coder, state.error_cross) == t
         if evaluated or fires:
-            drift = state.e[j] / (tau * step)
-            if fires:
-                phi = threshold_ahead(theta, drift)
-            else:
-                phi = state.error_phi[j] + drift * (t - state.error_anchor[j])
+            before = state.e[j]
             if evaluated:
-                e = soft[j - a] - state.y[j] if state.gate[j] else 0.0
-                phi += (e - state.e[j]) / step
-                state.e[j] = e
-            if not abs(phi) <= MAX_COUNT:
-                return False
-            drift = state.e[j] / (tau * step)
-            s = quantize(phi, theta, drift)
-            state.error_phi[j] = phi - s
+                state.e[j] = soft[j - a] - state.y[j] if state.gate[j] else 0.0
+            c = coder
+            while c >= 0:
+                i = net.coder[c].first + j - a
+                step = net.coder[c].step
+                drift = before / (tau * step)
+                if state.error_cross[i] == t:
+                    phi = threshold_ahead(theta, drift)
+                else:
+                    phi = state.error_phi[i] + drift * (t - state.error_anchor[j])
+                phi += (state.e[j] - before) / step
+                if not abs(phi) <= MAX_COUNT:
+                    return False
+                drift = state.e[j] / (tau * step)
+                s = quantize(phi, theta, drift)
+                state.error_phi[i] = phi - s
+                state.error_cross[i] = crossing(t, phi - s, theta, drift)
+                if s != 0.0:
+                    emit_error(t, c, j - a, s, net, scratch.errors, buffer)
+                c = net.coder[c].next
             state.error_anchor[j] = t
-            state.error_cross[j] = crossing(t, phi - s, theta, drift)
-            if s != 0.0:
-                emit(t, net.population.shape[0] + p, p, a, j - a, s, scratch.errors, buffer)
-        due = min(due, state.error_cross[j])
+        due = min(due, earliest(j - a, coder, net.coder, state.error_cross))
     state.population[p].error_due = due
     return True
 
@@ -670,8 +702,8 @@ def gather_errors(
         neuron, quanta, first, spikes = arriving(
             q,
             net.projection[q].error_delay,
-            net.projection[q].target,
-            net.first,
+            net.projection[q].coder,
+            net.coder_first,
             scratch.errors,
             error_flights,
         )
@@ -679,9 +711,8 @@ def gather_errors(
             place = net.back_trace_first[p] + net.projection[q].back_group * n
             arrived = scratch.returned[place : place + n]
             synapses = synapses_of(q, net, state, weights, counters)
-            step = net.population[net.projection[q].target].error_step
             add_columns(
-                step,
+                net.projection[q].error_step,
                 synapses,
                 neuron,
                 quanta,
@@ -712,7 +743,7 @@ def backward_stage(
         delivered |= (
             error_flights.landed[q]
             if net.projection[q].error_delay > 0.0
-            else scratch.errors.number[net.projection[q].target]
+            else scratch.errors.number[net.projection[q].coder]
         ) > 0
     if not (delivered or scratch.turned[p] or state.population[p].error_due == t):
         return True
@@ -720,10 +751,10 @@ def backward_stage(
         gather_errors(p, net, state, weights, error_flights, scratch, counters)
     a = net.first[p]
     n = net.first[p + 1] - a
-    step = net.population[p].error_step
     tau = net.population[p].error_tau
     theta = net.population[p].theta
     leak = net.population[p].leak
+    coder = net.population[p].coder
     matched = net.population[p].error_matched
     taus = net.back_group_tau[net.back_group_first[p] : net.back_group_first[p + 1]]
     amplitude = scratch.amplitude[: taus.shape[0]]
@@ -735,36 +766,36 @@ def backward_stage(
         gate = state.gate[j]
         active = state.active[j]
         place = net.back_trace_first[p] + j - a
-        fires = state.error_cross[j] == t
-        if not (delivered or gate != active or fires):
-            due = min(due, state.error_cross[j])
+        soonest = np.inf if matched else earliest(j - a, coder, net.coder, state.error_cross)
+        if not (delivered or gate != active or soonest == t):
+            due = min(due, soonest)
             continue
+        c = coder
         if matched:
-            phi = state.error_phi[j]
             arrived = scratch.returned[place] if delivered else 0.0
-            after, jump = arrive_error(state.g[place], factor, arrived, gate, active, leak, step)
+            after, jump = arrive_error(state.g[place], factor, arrived, gate, active, leak)
             if delivered:
                 state.g[place] = after
-            phi += jump
-            drift = 0.0
         else:
-            if fires:
-                phi = theta * state.error_side[j]
-            else:
-                gain = activation(1.0, gate, leak) / step
-                phi = state.error_phi[j] + moved(
-                    t,
-                    state.error_anchor[j],
-                    clock,
-                    gain,
-                    0.0,
-                    tau,
-                    state.g,
-                    place,
-                    n,
-                    taus,
-                    amplitude,
-                )
+            while c >= 0:
+                i = net.coder[c].first + j - a
+                if state.error_cross[i] == t:
+                    state.error_phi[i] = theta * state.error_side[i]
+                else:
+                    state.error_phi[i] += moved(
+                        t,
+                        state.error_anchor[j],
+                        clock,
+                        activation(1.0, gate, leak) / net.coder[c].step,
+                        0.0,
+                        tau,
+                        state.g,
+                        place,
+                        n,
+                        taus,
+                        amplitude,
+                    )
+                c = net.coder[c].next
             before = 0.0
             error = 0.0
             for k in range(taus.shape[0]):
@@ -775,24 +806,30 @@ def backward_stage(
                 if delivered:
                     state.g[i] = faded + arrived
                 error += faded + arrived
-            phi += (activation(error, active, leak) - activation(before, gate, leak)) / step
-            amplitudes(t, t if delivered else clock, state.g, place, n, taus, tau, amplitude)
-            gain = activation(1.0, active, leak) / step
-            drift = gain * pace(0.0, amplitude, taus)
-        state.gate[j] = active
-        if not abs(phi) <= MAX_COUNT:
-            return False
-        s = quantize(phi, theta, drift)
-        phi -= s
-        if s != 0.0:
-            emit(t, net.population.shape[0] + p, p, a, j - a, s, scratch.errors, buffer)
-        state.error_phi[j] = phi
-        if not matched:
+            jump = activation(error, active, leak) - activation(before, gate, leak)
             state.error_anchor[j] = t
-            state.error_cross[j], state.error_side[j] = schedule(
-                t, phi, theta, gain, 0.0, tau, amplitude, scaled, taus
-            )
-            due = min(due, state.error_cross[j])
+        state.gate[j] = active
+        c = coder
+        while c >= 0:
+            i = net.coder[c].first + j - a
+            step = net.coder[c].step
+            phi = state.error_phi[i] + jump / step
+            if not abs(phi) <= MAX_COUNT:
+                return False
+            if matched:
+                s = quantize(phi, theta, 0.0)
+            else:
+                gain = activation(1.0, active, leak) / step
+                amplitudes(t, t if delivered else clock, state.g, place, n, taus, tau, amplitude)
+                s = quantize(phi, theta, gain * pace(0.0, amplitude, taus))
+                state.error_cross[i], state.error_side[i] = schedule(
+                    t, phi - s, theta, gain, 0.0, tau, amplitude, scaled, taus
+                )
+                due = min(due, state.error_cross[i])
+            state.error_phi[i] = phi - s
+            if s != 0.0:
+                emit_error(t, c, j - a, s, net, scratch.errors, buffer)
+            c = net.coder[c].next
     state.population[p].error_due = due
     if delivered:
         state.population[p].error_clock = t
@@ -928,6 +965,20 @@ def instant(
                 t, p, net, state, weights, error_flights, scratch, counters, buffer
             ):
                 return int(p)
+        if net.rule[0] == 0:
+            for q in range(net.projection.shape[0]):
+                if net.projection[q].plastic:
+                    gauge(
+                        t,
+                        q,
+                        net,
+                        state,
+                        weights,
+                        flights,
+                        scratch.fired,
+                        scratch.errors,
+                        counters,
+                    )
         for q in range(net.projection.shape[0]):
             if net.projection[q].plastic:
                 plasticity_stage(
@@ -955,8 +1006,8 @@ def instant(
         t,
         net.error_delayed,
         net.projection["error_delay"],
-        net.projection["target"],
-        net.first,
+        net.projection["coder"],
+        net.coder_first,
         scratch.errors,
         error_flights,
     )
@@ -971,8 +1022,9 @@ def instant(
             counters.population[code, EVENTS] += 1
             counters.population[code, QUANTA] += quanta
         else:
-            counters.population[code - n_populations, ERROR_EVENTS] += 1
-            counters.population[code - n_populations, ERROR_QUANTA] += quanta
+            p = net.coder[code - n_populations].population
+            counters.population[p, ERROR_EVENTS] += 1
+            counters.population[p, ERROR_QUANTA] += quanta
     return -1
 
 
@@ -1017,7 +1069,7 @@ def advance(
     ``state.flags[2]``. Each leaves the engine between two instants, so that it is called again to
     go on.
     """
-    room = buffer.time.shape[0] - 2 * net.first[-1]
+    room = buffer.time.shape[0] - net.first[-1] - net.coder_first[-1]
     while True:
         for p in range(net.population.shape[0]):
             if feed.more[p] and feed.cursor[p] == feed.samples[p]:
@@ -1033,7 +1085,7 @@ def advance(
         if buffer.used[0] > room:
             return BUFFER_FULL
         if lacks_room(net.delayed, net.projection["source"], net.first, flights) or lacks_room(
-            net.error_delayed, net.projection["target"], net.first, error_flights
+            net.error_delayed, net.projection["coder"], net.coder_first, error_flights
         ):
             return NEEDS_ROOM
         state.flags[0] = 1

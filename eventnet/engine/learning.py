@@ -30,6 +30,7 @@ from eventnet.engine.equations import (
     decay,
     fade,
     guarded_rate,
+    strength,
     trace_window,
 )
 from eventnet.engine.flights import arriving
@@ -278,7 +279,9 @@ def plasticity_stage(
     pre, quanta, first, n = arriving(q, net.projection[q].delay, src, net.first, fired, flights)
     post = errors if net.error_driven[0] else fired
     dst = net.projection[q].target
-    m = post.number[dst]
+    sender = net.projection[q].coder if net.error_driven[0] else dst
+    begin = net.coder_first[sender]
+    m = post.number[sender]
     if n == 0 and m == 0:
         return
     n_in = net.first[src + 1] - net.first[src]
@@ -287,11 +290,11 @@ def plasticity_stage(
     columns = synapses.columns
     sparse, counts = synapses.sparse, synapses.counts
     count(counts, ROW, quanta, pre, first, n, n_out, sparse, synapses.span)
-    count(counts, COLUMN, post.quanta, post.neuron, net.first[dst], m, n_in, sparse, columns)
+    count(counts, COLUMN, post.quanta, post.neuron, begin, m, n_in, sparse, columns)
     counts[PASSES] += 1
     rule = net.rule[0]
     if rule == 0:
-        learn_booked(t, q, net, state, synapses, scratch, pre, quanta, first, n, post)
+        learn_booked(t, q, net, state, synapses, scratch, pre, quanta, first, n, post, begin, m)
         return
     elapsed = t - state.projection[q].trace_clock
     if rule == 2:
@@ -310,14 +313,14 @@ def plasticity_stage(
     for k in range(first, first + n):
         x[pre[k]] += net.projection[q].unit * quanta[k]
         touched[pre[k]] = True
-    for k in range(net.first[dst], net.first[dst] + m):
+    for k in range(begin, begin + m):
         e[post.neuron[k]] += net.projection[q].post_unit * post.quanta[k]
     if rule == 1:
         gain = -(
             state.projection[q].rate
             * trace_window(net.projection[q].pre_tau, net.projection[q].post_tau)
         )
-        came = post.neuron[net.first[dst] : net.first[dst] + m]
+        came = post.neuron[begin : begin + m]
         learn_past(
             gain,
             synapses,
@@ -351,6 +354,59 @@ def book_all(t: float, q: int, net: Net, state: State, synapses: Synapses) -> No
 
 
 @kernel
+def gauge(
+    t: float,
+    q: int,
+    net: Net,
+    state: State,
+    weights: Array,
+    flights: Flights,
+    fired: Fired,
+    errors: Fired,
+    counters: Counters,
+) -> None:
+    """Bring the strength of projection `q`'s input to `t`, with the spikes that arrive now.
+
+    For every projection, before any learns: the guard adds up those of one target.
+    """
+    record = net.projection[q]
+    pre, quanta, first, n = arriving(q, record.delay, record.source, net.first, fired, flights)
+    m = errors.number[record.coder] if net.error_driven[0] else fired.number[record.target]
+    if n == 0 and m == 0:
+        return
+    tau = record.pre_tau
+    if t - state.projection[q].origin > BOOKING_PERIOD * tau:
+        book_all(t, q, net, state, synapses_of(q, net, state, weights, counters))
+    scale = decay(t - state.projection[q].origin, tau)
+    factor = decay(t - state.projection[q].gauged, tau)
+    charge = state.charge[net.pre_first[q] : net.pre_first[q + 1]]
+    power = fade(fade(state.projection[q].power, factor), factor)
+    jumps = fade(state.projection[q].jumps, factor)
+    for k in range(first, first + n):
+        x = record.unit * quanta[k]
+        jumps += x * x
+        power += x * (2.0 * (charge[pre[k]] * scale) + x)
+    state.projection[q].gauged = t
+    state.projection[q].power = power
+    state.projection[q].jumps = jumps
+
+
+@kernel
+def total_strength(t: float, p: int, net: Net, state: State) -> float:
+    """Return the strength of all input by which the synapses of `p` learn."""
+    total = 0.0
+    for k in range(net.in_first[p], net.in_first[p + 1]):
+        q = net.in_list[k]
+        if net.projection[q].plastic:
+            record = net.projection[q]
+            now = state.projection[q]
+            factor = decay(t - now.gauged, record.pre_tau)
+            window = trace_window(record.pre_tau, record.post_tau)
+            total += strength(window, now.power, now.jumps, factor)
+    return total
+
+
+@kernel
 def learn_booked(
     t: float,
     q: int,
@@ -363,6 +419,8 @@ def learn_booked(
     first: int,
     n: int,
     post: Fired,
+    at: int,
+    m: int,
 ) -> None:
     """Apply ``dw = a*x_s*e_hat + b*x_hat*e_s + d*x_s*e_s``: STDP (Eq. 20, corrected) and pair STDP.
 
@@ -371,30 +429,17 @@ def learn_booked(
     charge_i times a number that is the same for all rows. Each postsynaptic spike adds to that
     number; a row books it when it is read.
     """
-    dst = net.projection[q].target
-    m = post.number[dst]
-    at = net.first[dst]
     tau = net.projection[q].pre_tau
-    if t - state.projection[q].origin > BOOKING_PERIOD * tau:
-        book_all(t, q, net, state, synapses)
     scale = decay(t - state.projection[q].origin, tau)
     charge = synapses.charge
     trace = state.post[net.post_first[q] : net.post_first[q + 1]]
     owed = synapses.owed
-    elapsed = t - state.projection[q].trace_clock
-    factor = decay(elapsed, tau)
-    fade_all(trace, decay(elapsed, net.projection[q].post_tau))
+    fade_all(trace, decay(t - state.projection[q].trace_clock, net.projection[q].post_tau))
     state.projection[q].trace_clock = t
-    power = fade(fade(state.projection[q].power, factor), factor)
-    jumps = fade(state.projection[q].jumps, factor)
-    for k in range(first, first + n):
-        x = net.projection[q].unit * quanta[k]
-        jumps += x * x
-        power += x * (2.0 * (charge[pre[k]] * scale) + x)
-    state.projection[q].power = power
-    state.projection[q].jumps = jumps
-    window = trace_window(tau, net.projection[q].post_tau)
-    rate = guarded_rate(state.projection[q].rate, window, power, jumps, net.projection[q].cap)
+    rate = state.projection[q].rate
+    if net.projection[q].cap < np.inf:
+        total = total_strength(t, net.projection[q].target, net, state)
+        rate = guarded_rate(rate, total, net.projection[q].cap)
     synapses.counts[GUARDED] += rate < state.projection[q].rate
     for_row = rate * net.projection[q].for_row
     for_column = rate * net.projection[q].for_column

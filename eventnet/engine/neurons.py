@@ -225,26 +225,40 @@ class LayerNeuron(OutputNeuron):
         )
 
 
+def error_coders(
+    population: Population, taus: Sequence[float], steps: Sequence[float], t0: float
+) -> list[Coder]:
+    """Return the coders of one neuron's error: one for each step that a projection asks for."""
+    return [Coder(population.error_tau, step, population.threshold, taus, t0) for step in steps]
+
+
+def next_cross(coders: Sequence[Coder]) -> float:
+    """Return when the first of a neuron's coders fires by itself."""
+    return min(coder.cross for coder in coders)
+
+
 class LossNeuron:
     """Encodes the squared error ``e = bias + u - y`` of one output against its held target."""
 
     def __init__(
-        self, population: Population, bias: float, taus: Sequence[float], t0: float
+        self,
+        population: Population,
+        bias: float,
+        taus: Sequence[float],
+        steps: Sequence[float],
+        t0: float,
     ) -> None:
-        assert population.error_step is not None
         self.bias = bias
         self.t0 = t0
-        self.step = population.error_step
-        self.coder = Coder(
-            population.error_tau, population.error_step, population.threshold, taus, t0
-        )
+        self.coders = error_coders(population, taus, steps, t0)
         self.clear()
 
     def clear(self) -> None:
         """Forget the target and the error."""
         self.y = 0.0
         self.on = False
-        self.coder.reset(self.t0)
+        for coder in self.coders:
+            coder.reset(self.t0)
 
     def encode(
         self,
@@ -253,21 +267,26 @@ class LossNeuron:
         output: OutputNeuron,
         arrived: Sequence[float] | None,
         y: float | None,
-    ) -> float:
+    ) -> list[float]:
         """Encode what arrived (None: nothing) and the target given now (None: none)."""
-        phi = self.coder.residual(t)
-        if arrived is not None and self.on:
-            for amount in arrived:
-                phi += amount / self.step
+        came = arrived if arrived is not None and self.on else ()
+        jump = 0.0
         if y is not None:
             z = output.signal(t - clock)
             before = z - self.y if self.on else 0.0
             self.on = not math.isnan(y)
             self.y = y if self.on else 0.0
-            phi += ((z - self.y if self.on else 0.0) - before) / self.step
-        return self.coder.fire(
-            t, phi, 1.0 if self.on else 0.0, self.bias - self.y, output.traces, clock
-        )
+            jump = (z - self.y if self.on else 0.0) - before
+        counts = []
+        for coder in self.coders:
+            phi = coder.residual(t)
+            for amount in came:
+                phi += amount / coder.step
+            if y is not None:
+                phi += jump / coder.step
+            slope = 1.0 if self.on else 0.0
+            counts.append(coder.fire(t, phi, slope, self.bias - self.y, output.traces, clock))
+        return counts
 
     def curve(self, elapsed: float, output: OutputNeuron) -> Curve:
         """Return the error so long after the output's last delivery, as a signal from then on."""
@@ -281,16 +300,15 @@ class SoftmaxLoss:
     tolerance; not at its own crossings, at which it would fire without end.
     """
 
-    def __init__(self, population: Population, taus: Sequence[float], t0: float) -> None:
-        assert population.error_step is not None
-        self.size, self.step = population.size, population.error_step
+    def __init__(
+        self, population: Population, taus: Sequence[float], steps: Sequence[float], t0: float
+    ) -> None:
+        self.size = population.size
         self.tolerance = population.tolerance
         self.shortest = min(taus)
         self.t0 = t0
-        tau = population.error_tau
-        self.coders = [
-            Coder(tau, self.step, population.threshold, (tau,), t0) for _ in range(self.size)
-        ]
+        own = (population.error_tau,)
+        self.coders = [error_coders(population, own, steps, t0) for _ in range(self.size)]
         self.clear()
 
     def clear(self) -> None:
@@ -299,8 +317,9 @@ class SoftmaxLoss:
         self.on = False
         self.e = [0.0] * self.size
         self.timer = math.inf
-        for coder in self.coders:
-            coder.reset(self.t0)
+        for coders in self.coders:
+            for coder in coders:
+                coder.reset(self.t0)
 
     def evaluate(
         self, t: float, clock: float, outputs: Sequence[OutputNeuron], target: list[float] | None
@@ -318,41 +337,41 @@ class SoftmaxLoss:
         self.timer = eq.drift_time(t, largest, self.tolerance, self.shortest)
         return [float(p) - y for p, y in zip(soft, self.y, strict=True)]
 
-    def encode(self, t: float, j: int, e: float | None) -> float:
+    def encode(self, t: float, j: int, e: float | None) -> list[float]:
         """Encode the jump to a new error (None: the held one goes on) and fire."""
-        coder = self.coders[j]
-        phi = coder.residual(t)
-        if e is not None:
-            phi += (e - self.e[j]) / self.step
-            self.e[j] = e
-        return coder.fire(t, phi, 1.0, self.e[j], np.zeros(1), t)
+        before = self.e[j]
+        self.e[j] = before if e is None else e
+        counts = []
+        for coder in self.coders[j]:
+            phi = coder.residual(t) + (self.e[j] - before) / coder.step
+            counts.append(coder.fire(t, phi, 1.0, self.e[j], np.zeros(1), t))
+        return counts
 
 
 class ErrorNeuron:
     """Decodes the error that comes back to a layer's neuron, gates it by h', encodes it (Eq. 12)."""
 
-    def __init__(self, population: Population, taus: Sequence[float], t0: float) -> None:
-        assert population.error_step is not None
+    def __init__(
+        self, population: Population, taus: Sequence[float], steps: Sequence[float], t0: float
+    ) -> None:
         self.leak = population.leak
-        self.step = population.error_step
         self.taus = np.array(taus)
         self.t0 = t0
-        self.coder = Coder(
-            population.error_tau, population.error_step, population.threshold, taus, t0
-        )
+        self.coders = error_coders(population, taus, steps, t0)
         self.clear()
 
     def clear(self) -> None:
         """Forget the error."""
         self.traces = np.zeros(len(self.taus))
         self.gate = False
-        self.coder.reset(self.t0)
+        for coder in self.coders:
+            coder.reset(self.t0)
 
     def encode(
         self, t: float, clock: float, arrived: Sequence[float] | None, active: bool
-    ) -> float:
+    ) -> list[float]:
         """Take error spikes (None: none), follow the forward neuron on or off, or just fire."""
-        phi = self.coder.residual(t)
+        residuals = [coder.residual(t) for coder in self.coders]
         before = after = 0.0
         for k, tau in enumerate(self.taus):
             faded = eq.fade(self.traces[k], eq.decay(t - clock, tau))
@@ -365,7 +384,10 @@ class ErrorNeuron:
         self.gate = active
         now = clock if arrived is None else t
         slope = eq.activation(1.0, active, self.leak)
-        return self.coder.fire(t, phi + jump / self.step, slope, 0.0, self.traces, now)
+        return [
+            coder.fire(t, phi + jump / coder.step, slope, 0.0, self.traces, now)
+            for coder, phi in zip(self.coders, residuals, strict=True)
+        ]
 
     def curve(self, elapsed: float) -> Curve:
         """Return the gated error so long after the last delivery, as a signal from then on."""
@@ -375,10 +397,27 @@ class ErrorNeuron:
 
 
 def fields(neuron: Any) -> dict[str, Any]:
-    """Return a copy of a neuron's fields, those of its coder among them, as plain data."""
-    found = {k: v for k, v in vars(neuron).items() if k not in ("coder", "coders")}
-    if hasattr(neuron, "coder"):
-        found["coder"] = vars(neuron.coder)
-    if hasattr(neuron, "coders"):
-        found["coders"] = [vars(coder) for coder in neuron.coders]
-    return copy.deepcopy(found)
+    """Return a copy of a neuron's fields, those of its coders among them, as plain data."""
+    return {name: _plain(value) for name, value in vars(neuron).items()}
+
+
+def set_fields(neuron: Any, found: dict[str, Any]) -> None:
+    """Give a neuron the fields that `fields` returned."""
+    for name, value in found.items():
+        setattr(neuron, name, _filled(getattr(neuron, name), value))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Coder):
+        return copy.deepcopy(vars(value))
+    return [_plain(v) for v in value] if isinstance(value, list) else copy.deepcopy(value)
+
+
+def _filled(old: Any, value: Any) -> Any:
+    """Return `value`, in the coders of `old` if that has any."""
+    if isinstance(old, Coder):
+        vars(old).update(copy.deepcopy(value))
+        return old
+    if isinstance(old, list):
+        return [_filled(mine, v) for mine, v in zip(old, value, strict=True)]
+    return copy.deepcopy(value)

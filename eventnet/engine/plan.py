@@ -15,6 +15,15 @@ from eventnet.plasticity import Rule
 
 
 @dataclass(frozen=True)
+class ErrorCoder:
+    """What a population encodes its error with: one for each step that is asked of it."""
+
+    population: int
+    step: float
+    name: str
+
+
+@dataclass(frozen=True)
 class Plan:
     """A network ready to run.
 
@@ -37,7 +46,11 @@ class Plan:
         Per projection, to which group of its target, and of its source, it adds.
     has_error : tuple of bool
         Per population, whether it encodes an error.
-    plastic : tuple of bool
+    coders : tuple of ErrorCoder
+        One a population, with its own step, then those of projections that ask for other steps.
+    coder : tuple of int
+        Per projection, which coder's error spikes it takes.
+        plastic : tuple of bool
         Per projection, whether it learns.
     edges : list of Edges or None
         Synapses of each sparse projection, drawn where the network only gives their number.
@@ -61,6 +74,8 @@ class Plan:
     error_groups: tuple[tuple[float, ...], ...]
     error_group: tuple[int, ...]
     has_error: tuple[bool, ...]
+    coders: tuple[ErrorCoder, ...]
+    coder: tuple[int, ...]
     plastic: tuple[bool, ...]
     edges: list[Edges | None]
     weights: list[NDArray[np.float64]]
@@ -75,6 +90,18 @@ class Plan:
             return edges
         pre, post = np.indices(self.projections[q].shape).reshape(2, -1)
         return pre, post
+
+    def coders_of(self, p: int) -> list[int]:
+        """Return the error coders of population `p` that any projection listens to."""
+        if not self.has_error[p]:
+            return []
+        return sorted(
+            {
+                self.coder[q]
+                for q in self.incoming[p]
+                if self.plastic[q] or self.has_error[self.projections[q].source.index]
+            }
+        )
 
 
 def make_plan(
@@ -99,7 +126,7 @@ def make_plan(
     )
     order = tuple(k for k in order if populations[k].kind in ("layer", "output"))
     incoming = tuple(tuple(q.index for q in projections if q.target is p) for p in populations)
-    has_error = _error_coders(populations, projections, rule)
+    has_error = _who_has_error(populations, projections, rule)
     returning = tuple(
         tuple(q.index for q in projections if q.source is p and has_error[q.target.index])
         if has_error[p.index]
@@ -114,6 +141,7 @@ def make_plan(
         _distinct([projections[q].target.error_tau for q in returning[p.index]], p.error_tau)
         for p in populations
     )
+    coders, coder = _coders(populations, projections)
     edges = [_edges(q, generator) for q in projections]
     return Plan(
         populations=populations,
@@ -132,6 +160,8 @@ def make_plan(
             for q in projections
         ),
         has_error=has_error,
+        coders=coders,
+        coder=coder,
         plastic=tuple(_learns(q, rule, has_error) for q in projections),
         edges=edges,
         weights=[_initial_weights(q, generator) for q in projections],
@@ -224,7 +254,7 @@ def _initial_weights(q: Projection, generator: np.random.Generator) -> NDArray[n
     return drawn
 
 
-def _error_coders(
+def _who_has_error(
     populations: tuple[Population, ...],
     projections: tuple[Projection, ...],
     rule: Rule | None,
@@ -245,10 +275,31 @@ def _error_coders(
                 "it; connect it on or give plastic=False"
             )
     has_error = tuple(w and r for w, r in zip(wants, reaches, strict=True))
-    for p in populations:
-        if has_error[p.index] and p.error_step is None:
-            raise ConfigError(f"error_step is missing on {p.name}: it takes part in learning")
+    for q in projections:
+        listens = has_error[q.target.index] and (q.plastic or has_error[q.source.index])
+        if listens and q.error_step is None:
+            raise ConfigError(
+                f"error_step is missing on {q.target.name}: it takes part in learning"
+            )
     return has_error
+
+
+def _coders(
+    populations: tuple[Population, ...], projections: tuple[Projection, ...]
+) -> tuple[tuple[ErrorCoder, ...], tuple[int, ...]]:
+    """Return the error coders, and which of them each projection listens to."""
+    coders = [ErrorCoder(p.index, p.error_step or 0.0, f"{p.name}.error") for p in populations]
+    coder = []
+    for q in projections:
+        p, step = q.target, q.error_step or 0.0
+        wanted = ErrorCoder(p.index, step, f"{p.name}.error@{step:g}")
+        if step == coders[p.index].step:
+            coder.append(p.index)
+            continue
+        if wanted not in coders:
+            coders.append(wanted)
+        coder.append(coders.index(wanted))
+    return tuple(coders), tuple(coder)
 
 
 def describe(rule: Rule | None) -> dict[str, Any] | None:

@@ -67,6 +67,7 @@ class Synapses:
         t0: float,
     ) -> None:
         self.source, self.target = projection.source, projection.target
+        self.error_step = projection.error_step or 0.0
         self.flights = Flights(projection.delay)
         self.error_flights = Flights(projection.error_delay)
         self.lower, self.upper = projection.bounds or (-math.inf, math.inf)
@@ -80,6 +81,7 @@ class Synapses:
         self.rows: list[list[float]] = []
         self._set(weights)
         self.rule, self.lr, self.t0 = rule, lr, t0
+        self.rivals = [self]  # the plastic projections of its target
         self.bookings = 0
         self.memory: Any = None
         if rule is not None:
@@ -126,12 +128,11 @@ class Synapses:
 
     def backward(self, spikes: Spikes, arrived: list[float]) -> int:
         """Add the columns of the error spikes (Eq. 12); return how many synapses they crossed."""
-        assert self.target.error_step is not None
         if not self.sparse and self.rule is not None:
             for i in range(self.source.size):
                 self.rule.bring_up_to_date(self, i)
         for j, count in spikes:
-            scale = self.target.error_step * count
+            scale = self.error_step * count
             for i, k in self.columns[j]:
                 if self.sparse and self.rule is not None:
                     self.rule.bring_up_to_date(self, i, k)

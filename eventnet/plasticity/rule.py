@@ -83,9 +83,8 @@ class Rule:
 
     def units(self, projection: Projection) -> tuple[float, float]:
         """Return how much one presynaptic and one postsynaptic spike of count 1 add to the traces."""
-        error_step = projection.target.error_step
-        assert error_step is not None
-        return projection.source.step, error_step
+        assert projection.error_step is not None
+        return projection.source.step, projection.error_step
 
     def check(self, projection: Projection) -> None:
         """Refuse, with a ConfigError, a projection on which the rule cannot work."""
@@ -101,6 +100,9 @@ class Rule:
         a weight within its bounds, ``synapses.lr`` is the projection's learning rate.
         """
         raise NotImplementedError(f"{self.name} has no change(synapses, x, e)")
+
+    def gauge(self, synapses: Synapses, t: float, spikes: Spikes) -> None:
+        """Take note of the spikes that arrive at `t`, on every projection before any learns."""
 
     def learn(self, synapses: Synapses, t: float, spikes: Spikes, errors: Spikes) -> bool:
         """Run the rule once for what arrived at `t`; return whether a guard held the rate back."""

@@ -24,7 +24,7 @@ class Ledger:
 
     def __init__(self, synapses: Synapses, t0: float) -> None:
         n_in, n_out = synapses.source.size, synapses.target.size
-        self.clock = self.origin = t0
+        self.clock = self.origin = self.gauged = t0
         self.charge = [0.0] * n_in
         self.owed = [0.0] * n_out
         self.booked = [[0.0] * len(row) for row in synapses.rows]
@@ -51,18 +51,17 @@ class BookedRule(Rule):
     def start(self, synapses: Synapses, t0: float) -> Ledger:  # noqa: D102
         return Ledger(synapses, t0)
 
-    def learn(self, synapses: Synapses, t: float, spikes: Spikes, errors: Spikes) -> bool:  # noqa: D102
+    def gauge(self, synapses: Synapses, t: float, spikes: Spikes) -> None:
+        """Bring the strength of the input to `t`, with the spikes that arrive now."""
         from eventnet.engine import equations as eq
 
         memory: Ledger = synapses.memory
-        (tau, post_tau), (unit, post_unit) = synapses.taus, synapses.units
+        tau, unit = synapses.taus[0], synapses.units[0]
         if t - memory.origin > eq.BOOKING_PERIOD * tau:
             self.book_all(synapses, t)
         scale = eq.decay(t - memory.origin, tau)
-        elapsed = t - memory.clock
-        memory.clock = t
-        factor, post_factor = eq.decay(elapsed, tau), eq.decay(elapsed, post_tau)
-        memory.post = [eq.fade(trace, post_factor) for trace in memory.post]
+        factor = eq.decay(t - memory.gauged, tau)
+        memory.gauged = t
         memory.power = eq.fade(eq.fade(memory.power, factor), factor)
         memory.jumps = eq.fade(memory.jumps, factor)
         for i, count in spikes:
@@ -70,9 +69,21 @@ class BookedRule(Rule):
             memory.jumps += x * x
             memory.power += x * (2.0 * (memory.charge[i] * scale) + x)
 
-        rate = eq.guarded_rate(
-            synapses.lr, window(synapses), memory.power, memory.jumps, self.limit
-        )
+    def learn(self, synapses: Synapses, t: float, spikes: Spikes, errors: Spikes) -> bool:  # noqa: D102
+        from eventnet.engine import equations as eq
+
+        memory: Ledger = synapses.memory
+        (tau, post_tau), (unit, post_unit) = synapses.taus, synapses.units
+        scale = eq.decay(t - memory.origin, tau)
+        factor = eq.decay(t - memory.clock, post_tau)
+        memory.clock = t
+        memory.post = [eq.fade(trace, factor) for trace in memory.post]
+        strength = 0.0
+        for rival in synapses.rivals:
+            theirs: Ledger = rival.memory
+            faded = eq.decay(t - theirs.gauged, rival.taus[0])
+            strength += eq.strength(window(rival), theirs.power, theirs.jumps, faded)
+        rate = eq.guarded_rate(synapses.lr, strength, self.limit)
         for_row, for_column, for_pair = (rate * c for c in self.coefficients(synapses.taus))
         effect = [for_row * trace for trace in memory.post]
         memory.version += bool(errors)
@@ -141,10 +152,10 @@ class STDP(BookedRule):
     lr : float
         Learning rate per second: the slope of w against the integral of input times error.
     cap : float or None
-        The guard: per projection the rate in use is ``min(lr, cap/(c*max(N, J/2)))``, where N is
-        the sum of squares of the presynaptic traces and J that of the presynaptic spikes, fading
-        with the sender's tau: it is jumps of the input that destabilize the rule, at
-        ``lr*c*J/2 > 1``. None turns the guard off.
+        The guard: the rate in use is ``min(lr, cap/sum_q c_q*max(N_q, J_q/2))`` over the target's
+        plastic projections, where N is the sum of squares of the presynaptic traces and J that of
+        the presynaptic spikes, fading with the sender's tau: it is jumps of the input that
+        destabilize the rule, at ``lr*c*J/2 > 1``. None turns the guard off.
 
     Examples
     --------
