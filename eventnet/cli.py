@@ -392,6 +392,8 @@ def _draw(folder: Path, title: str, end: float) -> Path | None:
         return None
     from eventnet.raster import Raster
 
+    if not (folder / "raster").is_dir():  # a scenario may keep no spikes
+        return None
     path = folder / "raster.png"
     Raster.open(folder).plot(path, title=title, start=max(end - DRAWN_S, 0.0))
     return path

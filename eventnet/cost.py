@@ -19,6 +19,7 @@ off, which is the honest competitor.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +62,11 @@ class Cost:
         Per population: events, quanta, error_events, error_quanta.
     projections : dict
         Per projection and pass, a `Pass`.
+    paper_operations : int
+        The additions that the paper's tables count (O'Connor et al. 2018, section 5): the sum of
+        ``additions`` over the passes of all projections but those that lead to an output; biases are
+        free. The paper's "kOps/sample 711000" is this number a sample, in operations. For one hidden
+        layer: ``|s|*n_out`` forward, ``|s|*n_out + |s_e|*n_in`` update.
     guarded : dict
         Per plastic projection, the share of updates in which the guard held the rate back.
     instants, readings, teachings : int
@@ -69,6 +75,7 @@ class Cost:
 
     populations: dict[str, dict[str, int]]
     projections: dict[str, dict[str, Pass]]
+    paper_operations: int
     guarded: dict[str, float]
     instants: int
     readings: int
@@ -109,6 +116,7 @@ class Cost:
                 field: {p: self.total(field, (p,)) for p in PASSES} | {"all": self.total(field)}
                 for field in ("additions", "multiply_adds", "dense", "zero_skipping")
             },
+            "paper_operations": self.paper_operations,
             "energy_uj": self.energy_uj(),
             "guarded": self.guarded,
             "instants": self.instants,
@@ -117,13 +125,18 @@ class Cost:
         }
 
 
-def snapshot(counters: ar.Counters) -> list[NDArray[np.int64]]:
+def spikes_in(counters: ar.Counters) -> int:
+    """Return how many spikes and error spikes an engine has counted."""
+    return int(counters.population[:, [ar.EVENTS, ar.ERROR_EVENTS]].sum())
+
+
+def snapshot(counters: ar.Counters) -> ar.Counters:
     """Copy an engine's counters, to take the difference later."""
-    return [array.copy() for array in counters]
+    return ar.Counters(*(array.copy() for array in counters))
 
 
 def cost_between(
-    plan: Plan, before: list[NDArray[np.int64]], after: list[NDArray[np.int64]]
+    plan: Plan, before: Sequence[NDArray[np.int64]], after: Sequence[NDArray[np.int64]]
 ) -> Cost:
     """Return the cost of what happened between two snapshots."""
     population, projection, network = (b - a for a, b in zip(before, after, strict=True))
@@ -187,6 +200,12 @@ def cost_between(
             for p in plan.populations
         },
         projections=rows,
+        paper_operations=sum(
+            rows[q.name][name].additions
+            for q in plan.projections
+            for name in PASSES
+            if q.target.kind != "output" and not q.source.constant
+        ),
         guarded=guarded,
         instants=instants,
         readings=readings,

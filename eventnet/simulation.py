@@ -6,16 +6,18 @@ import json
 import math
 import platform
 import time as wall
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eventnet.cost import Cost, cost_between, snapshot
+from eventnet import __version__
+from eventnet.cost import Cost, cost_between, snapshot, spikes_in
 from eventnet.engine import make_engine
 from eventnet.engine.plan import Plan, describe, make_plan
 from eventnet.errors import ConfigError, DataError, RunFolderError
@@ -29,16 +31,17 @@ from eventnet.network import (
     positive,
 )
 from eventnet.plasticity import Rule
-from eventnet.sources import Source, SpikeTrain, with_hold
+from eventnet.sources import Checked, Periodic, Recording, Source, SpikeTrain, with_hold
 from eventnet.world import Change, Probe, Sampled, Sampler, World, check_values
 
 if TYPE_CHECKING:
+    from eventnet.engine.clocked import ClockedEngine, Scale
     from eventnet.raster import MemoryRaster, Raster, RasterWriter
 
 Floats = NDArray[np.float64]
 
-CHECK_ROWS = 65536
-"""Samples whose values are checked at a time when a source is fed."""
+CHECK_VALUES = 1 << 20
+"""Values that are checked at a time when a recording is fed."""
 
 PROGRESS_SLICES = 200
 
@@ -61,9 +64,6 @@ class Run:
         Simulated time covered, s.
     wall_s : float
         Wall time, s.
-    raster : Raster
-        Every spike; error spikes are the population ``NAME.error``, and ``NAME.error@STEP`` those of
-        projections with an error step of their own.
     cost : Cost
     folder : Path or None
         Where it was recorded.
@@ -72,10 +72,23 @@ class Run:
     start: float
     until: float
     wall_s: float
-    raster: Raster
     cost: Cost
     folder: Path | None
+    _raster: Raster | None = field(repr=False)
     _probes: dict[str, Trace] = field(repr=False)
+
+    @property
+    def raster(self) -> Raster:
+        """Every spike; error spikes are the population ``NAME.error``.
+
+        Those of projections with an error step of their own are ``NAME.error@STEP``.
+        """
+        if self._raster is None:
+            raise ConfigError(
+                "raster=False: spikes were counted, see cost.populations, but not kept; make the "
+                "Simulation with raster=True"
+            )
+        return self._raster
 
     def output(self, population: str) -> Trace:
         """Return what the probe on `population` read during this run."""
@@ -101,6 +114,16 @@ class Simulation:
         For the weights that the network leaves to be drawn.
     t0 : float
         Start, s.
+    clock : float, optional
+        None: asynchronous, in continuous time. A number: the paper's algorithm, one forward and backward
+        pass every `clock` seconds, by the compiled `ClockedEngine`, which tells what it refuses. Tick k
+        stands at ``t0 + k/rate``, ``rate = 1/clock``, where a `Periodic` source or a probe of that rate
+        stands too.
+    adapt : float
+        With a clock, the rate a tick at which the coders' scales follow the size of their signals
+        (Eq. 21); 0: `step` and `error_step` stay.
+    raster : bool
+        Whether spikes are kept. False: they are only counted, which is faster and takes no memory.
 
     Examples
     --------
@@ -121,6 +144,15 @@ class Simulation:
     (21, 1)
     >>> len(run.raster) == run.cost.events > 100
     True
+
+    The same network by the paper's clocked algorithm, a tick every 10 ms:
+
+    >>> ticks = Simulation(net, plasticity=STDP(lr=0.5, cap=None), clock=0.01, raster=False)
+    >>> ticks.feed("angle", Periodic(signal, rate=100))
+    >>> ticks.teach("torque", Periodic(-signal, rate=20))
+    >>> cost = ticks.run(until=2.0).cost
+    >>> cost.instants, cost.events > 100
+    (201, True)
     """
 
     def __init__(
@@ -131,13 +163,20 @@ class Simulation:
         engine: str = "compiled",
         seed: int = 0,
         t0: float = 0.0,
+        clock: float | None = None,
+        adapt: float = 0.0,
+        raster: bool = True,
     ) -> None:
         if not math.isfinite(t0):
             raise ConfigError(f"t0={t0} s: must be finite")
         self.network = network
+        self.engine = engine
         self.seed = seed
+        self.clock = clock
+        self.adapt = adapt
+        self.keeps_raster = raster
         self.plan = make_plan(network, plasticity, np.random.default_rng(seed), t0)
-        self._engine = make_engine(engine, self.plan, self._take)
+        self._engine = make_engine(engine, self.plan, self._take if raster else None, clock, adapt)
         self.world = World(self._engine, t0)
         self._probes: dict[str, Probe] = {}
         self._fed: set[str] = set()
@@ -154,16 +193,17 @@ class Simulation:
         Parameters
         ----------
         sensor : Population or str
-        source : Recording, Periodic, Sampled or SpikeTrain
-            Recordings go to the engine in blocks; a `Sampled` function is called at its own rate. A
-            source population takes a `SpikeTrain`.
+        source : Recording, Periodic, Source, Sampled or SpikeTrain
+            Recordings go to the engine in blocks, and so does any `Source` of your own; a `Sampled`
+            function is called at its own rate. A source population takes a `SpikeTrain`.
 
         Raises
         ------
         ConfigError
             If it is no sensor, or has a source already.
         DataError
-            If widths differ, values are not finite, or the source begins before the simulation.
+            If widths differ, values are not finite, or the source begins before the simulation. Of a
+            `Source` of your own each block is checked as it is taken, during a run.
         """
         given = isinstance(source, SpikeTrain)
         population = self._get(sensor, "source" if given else "sensor", "feed")
@@ -177,7 +217,7 @@ class Simulation:
         Parameters
         ----------
         output : Population or str
-        source : Recording, Periodic or Sampled
+        source : Recording, Periodic, Source or Sampled
             A NaN means "no target": the error of that component becomes 0.
         hold : float, optional
             Seconds for which a target holds, if no other comes first; default: until the next.
@@ -204,7 +244,8 @@ class Simulation:
         Parameters
         ----------
         population : Population or str
-            Of a sensor the held reading is read, of a layer ``h(z)``, of an output z.
+            Of a sensor the held reading is read, of a layer ``h(z)``, of an output z; with a clock, as
+            the last tick left it.
         rate : float
             Readings per second, at ``t0 + k/rate``.
         times : array_like, shape (n,)
@@ -257,11 +298,6 @@ class Simulation:
         return max(self.world.settled, self.plan.t0)
 
     @property
-    def engine(self) -> str:
-        """Name of the engine."""
-        return self._engine.name
-
-    @property
     def learning(self) -> bool:
         """Whether errors are formed and weights change; can be set between runs."""
         return self._engine.learning
@@ -312,6 +348,58 @@ class Simulation:
             self._not_past(at, "scale_lr")
             self.world.add(Change(at, lambda engine: engine.scale_lr(scale)))
 
+    def bias(self, population: Population | str) -> Floats:
+        """Return a copy of a layer's or output's present biases, fixed and learned, shape (size,)."""
+        found, constant = self._biased(population)
+        if self.clock is not None:
+            return self._clocked.bias(found.index)
+        bias = found.bias.copy()
+        return bias if constant is None else bias + self.weights(constant)[0]
+
+    def set_bias(self, population: Population | str, bias: ArrayLike) -> None:
+        """Replace a layer's or output's biases, shape (size,).
+
+        Raises
+        ------
+        ConfigError
+            For another shape or values that are not finite; without a clock, for biases that are not
+            learned.
+        """
+        found, constant = self._biased(population)
+        array = np.asarray(bias, dtype=np.float64)
+        if array.shape != (found.size,) or not np.isfinite(array).all():
+            raise ConfigError(
+                f"bias of shape {array.shape} on {found.name}: must be ({found.size},) and finite"
+            )
+        if self.clock is not None:
+            self._clocked.set_bias(found.index, array)
+        elif constant is not None:
+            self.set_weights(constant, (array - found.bias)[None])
+        else:
+            raise ConfigError(
+                f"set_bias({found.name!r}): its bias is fixed, and spikes are under way that were "
+                "scheduled with it; build the network with another, with bias_step=, or give a clock"
+            )
+
+    def scale(self, population: Population | str) -> Scale:
+        """Return the present scales of a population's coders and the means that they follow.
+
+        A coder that the population has not (an output's forward coder, an error coder of those who do
+        not learn) keeps what it would have started with.
+
+        Raises
+        ------
+        ConfigError
+            Without a clock, where scales are the population's `step` and `error_step` for good.
+        """
+        found = self.network.population(population)
+        if self.clock is None:
+            raise ConfigError(
+                f"scale({found.name!r}): without a clock scales do not change; see its step="
+                f"{found.step} and error_step={found.error_step}"
+            )
+        return self._clocked.scale(found.index)
+
     def finish(self) -> None:
         """Add to the weights what the decaying traces would still bring if no further spike came.
 
@@ -321,9 +409,10 @@ class Simulation:
         self._engine.finish()
 
     def reset(self) -> None:
-        """Go back to t0 at rest: forget everything but the weights and whether it learns.
+        """Go back to t0 at rest: forget everything but what was learned and whether it learns.
 
-        Recorded sources start over, and probes forget what they have read.
+        With a clock, adapted scales are kept too. Recorded sources start over, and probes forget what
+        they have read.
         """
         self._engine.reset()
         self.world.reset()
@@ -334,12 +423,30 @@ class Simulation:
         """Return a frozen simulation of the same network with the present weights, to evaluate with.
 
         It stands at t0, at rest, without sources and without plasticity: whatever it is fed, this
-        simulation is not touched.
+        simulation is not touched. With a clock it is not at rest: the forward coders go on from where
+        these stand, scales included, which go on adapting in the copy.
         """
-        other = Simulation(self.network, engine=self.engine, seed=self.seed, t0=self.plan.t0)
+        other = Simulation(
+            self.network,
+            engine=self.engine,
+            seed=self.seed,
+            t0=self.plan.t0,
+            clock=self.clock,
+            adapt=self.adapt,
+            raster=self.keeps_raster,
+        )
+        if self.clock is not None:
+            other._clocked.take_over(self._clocked)
+            return other
         for q in self.network.projections:
             other.set_weights(q, self.weights(q))
         return other
+
+    @property
+    def cost(self) -> Cost:
+        """What everything since the start, or the last `reset`, has cost; also during a run."""
+        after = snapshot(self._engine.counters)
+        return cost_between(self.plan, [np.zeros_like(a) for a in after], after)
 
     def run(
         self,
@@ -357,7 +464,7 @@ class Simulation:
             Simulated time, s.
         record : Path or str, optional
             A new folder for the raster, configuration and metrics. Without it the raster stays in
-            memory.
+            memory. With ``raster=False`` the folder holds no raster.
         progress : callable, optional
             Called now and then with the simulated time (s) and the spikes so far.
         config : dict, optional
@@ -370,8 +477,6 @@ class Simulation:
         RunFolderError
             If the folder exists or cannot be written.
         """
-        from eventnet.raster import MemoryRaster
-
         if not (math.isfinite(until) and until >= self.now):
             raise ConfigError(f"until={until} s: must be finite and at least {self.now} s")
         for q in self.plan.projections:
@@ -380,38 +485,41 @@ class Simulation:
                     raise ConfigError(
                         f"{what}={delay} s on {q.name}: is lost in the rounding of t={until} s"
                     )
-        names = self._names
+        if self.clock is not None and until + self.clock == until:
+            raise ConfigError(f"clock={self.clock} s: is lost in the rounding of t={until} s")
         folder = None if record is None else Path(record)
-        if folder is None:
-            self._recorder = MemoryRaster(names)
-        else:
-            self._recorder = self._open_folder(folder, names, until, config)
-        recorder = self._recorder
+        if folder is not None:
+            self._open_folder(folder, until, config)
+        recorder = self._recorder = self._make_recorder(folder)
         start = self.now
         before = self._counted
         seen = {name: len(probe.values) for name, probe in self._probes.items()}
         self._engine.advance(-math.inf)  # compiles, if nothing has yet: not part of the run's time
         begin = wall.perf_counter()
+        already = spikes_in(before)
         try:
             for batch in self._unrecorded:
-                recorder.append(*batch)
+                self._take(*batch)
             self._unrecorded.clear()
             self.world.run(
                 until,
                 slices=PROGRESS_SLICES if progress else 1,
-                report=(lambda t: progress(t, recorder.rows)) if progress else None,
+                report=(lambda t: progress(t, spikes_in(self._engine.counters) - already))
+                if progress
+                else None,
             )
         finally:
-            recorder.close()
+            if recorder is not None:
+                recorder.close()
             self._recorder = None
             self._counted = snapshot(self._engine.counters)
         return Run(
             start=start,
             until=until,
             wall_s=wall.perf_counter() - begin,
-            raster=recorder.raster(),
             cost=cost_between(self.plan, before, self._counted),
             folder=folder,
+            _raster=None if recorder is None else recorder.raster(),
             _probes={
                 name: Trace(probe.times[seen[name] : len(probe.values)], probe.values[seen[name] :])
                 for name, probe in self._probes.items()
@@ -426,7 +534,38 @@ class Simulation:
         """Go back to a state of this simulation or of one that was built alike."""
         self._engine.restore(saved["engine"])
         self.world.restore(saved["world"])
+        self._unrecorded.clear()
         self._counted = snapshot(self._engine.counters)
+
+    def save(self, path: Path | str) -> None:
+        """Write a checkpoint: all that `state` returns, in one file, without pickle.
+
+        Raises
+        ------
+        ConfigError
+            If the state of a process of your own is not plain data and arrays.
+        RunFolderError
+            If the file cannot be written; what it held before then stays.
+        """
+        from eventnet.checkpoint import save
+
+        save(Path(path), self._built(), self.state())
+
+    def load(self, path: Path | str) -> None:
+        """Go on from a checkpoint of a simulation that was built, fed and probed alike.
+
+        The content of sources is not compared: feed the same.
+
+        Raises
+        ------
+        ConfigError
+            If it was built otherwise, naming the first difference.
+        DataError
+            If the file is missing, truncated or damaged.
+        """
+        from eventnet.checkpoint import load
+
+        self.restore(load(Path(path), self._built()))
 
     # -- inside ------------------------------------------------------------------------------------
 
@@ -442,6 +581,18 @@ class Simulation:
             self._unrecorded.append(batch)
         else:
             self._recorder.append(*batch)
+
+    @property
+    def _clocked(self) -> ClockedEngine:
+        return cast("ClockedEngine", self._engine)
+
+    def _biased(self, which: Population | str) -> tuple[Population, Projection | None]:
+        """Return a layer or output, and the projection whose weights are its learned biases."""
+        found = self.network.population(which)
+        if found.kind not in ("layer", "output"):
+            raise ConfigError(f"bias of {found.name}: a {found.kind} has none")
+        constant = [q for q in self.plan.projections if q.target is found and q.source.constant]
+        return found, constant[0] if constant else None
 
     def _get(self, which: Population | str, kind: str, verb: str) -> Population:
         population = self.network.population(which)
@@ -467,12 +618,19 @@ class Simulation:
                     f"samples of width {source.width} for {population.name}: its size is "
                     f"{population.size}"
                 )
-            for k in range(0, len(source), CHECK_ROWS):
-                times, values = source.block(k, k + CHECK_ROWS)
-                if k == 0:
-                    self._not_past(float(times[0]), f"source of {population.name}")
-                check_values(population, values, "", k)
-            self._engine.feed(population.index, source)
+            checked = Checked(
+                source, population.name, lambda values, k: check_values(population, values, "", k)
+            )
+            if len(source):
+                first = float(checked.block(0, 1)[0][0])
+                self._not_past(first, f"source of {population.name}")
+            if isinstance(source, Recording | Periodic):
+                rows = max(CHECK_VALUES // source.width, 1)
+                for k in range(0, len(source), rows):
+                    checked.block(k, k + rows)
+                self._engine.feed(population.index, source)
+            else:  # it may be long, and reading it twice may be slow: check what is taken
+                self._engine.feed(population.index, checked)
         self._fed.add(population.name)
 
     def _attach_train(self, population: Population, train: SpikeTrain) -> None:
@@ -492,10 +650,15 @@ class Simulation:
                 "its times"
             )
 
-    def _open_folder(
-        self, folder: Path, names: list[str], until: float, config: dict[str, Any] | None
-    ) -> RasterWriter:
-        from eventnet.raster import RasterWriter, written_aside
+    def _make_recorder(self, folder: Path | None) -> RasterWriter | MemoryRaster | None:
+        from eventnet.raster import MemoryRaster, RasterWriter
+
+        if not self.keeps_raster:
+            return None
+        return MemoryRaster(self._names) if folder is None else RasterWriter(folder, self._names)
+
+    def _open_folder(self, folder: Path, until: float, config: dict[str, Any] | None) -> None:
+        from eventnet.raster import written_aside
 
         if folder.exists():
             raise RunFolderError(f"{folder}: exists already; choose another folder or remove it")
@@ -507,17 +670,40 @@ class Simulation:
             ) from error
         described = {
             "config": config or {},
-            "network": self.network.describe(),
-            "plasticity": describe(self.plan.rule),
-            "engine": self.engine,
+            **self._describe(),
             "seed": self.seed,
+            "raster": self.keeps_raster,
             "start": self.now,
             "until": until,
             "versions": versions(),
         }
         with written_aside(folder / "config.json") as path:
             path.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
-        return RasterWriter(folder, names)
+
+    def _built(self) -> dict[str, Any]:
+        """Return what a checkpoint must agree with, as plain data."""
+        sparse = [(q, *self.plan.ends(q.index)) for q in self.plan.projections if q.sparse]
+        return {
+            "eventnet": __version__,
+            **self._describe(),
+            "t0": self.plan.t0,
+            "synapses": {
+                q.name: zlib.crc32(np.concatenate([pre, post]).astype(np.int64).tobytes())
+                for q, pre, post in sparse
+            },
+            "fed": sorted(self._fed),
+            "processes": [type(process).__name__ for process in self.world.processes],
+        }
+
+    def _describe(self) -> dict[str, Any]:
+        """Return what the simulation was made of, as plain data."""
+        return {
+            "network": self.network.describe(),
+            "plasticity": describe(self.plan.rule),
+            "engine": self.engine,
+            "clock": self.clock,
+            "adapt": self.adapt,
+        }
 
 
 def _coders(plan: Plan) -> tuple[list[str], NDArray[np.int32]]:

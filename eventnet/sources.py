@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,7 +19,31 @@ Floats = NDArray[np.float64]
 
 
 class Source(Protocol):
-    """A finite series of samples that an engine takes in blocks."""
+    """A finite series of samples that an engine takes in blocks.
+
+    Any class with these three members will do: one that reads a file, or that makes floats of a data
+    set of small integers block by block, so that they are never in memory all at once. Blocks are
+    asked for in order, each once, but for the first sample, which is looked at when it is fed, and
+    after `reset` or `restore`, which may start anywhere; how long they are is the engine's choice.
+    Each is checked as it is taken (`Checked`).
+
+    Examples
+    --------
+    >>> class Images:
+    ...     def __init__(self, pixels, rate):
+    ...         self.pixels, self.rate = pixels, rate
+    ...         self.width = pixels.shape[1]
+    ...
+    ...     def __len__(self):
+    ...         return len(self.pixels)
+    ...
+    ...     def block(self, start, stop):
+    ...         part = self.pixels[start:stop]
+    ...         return np.arange(start, start + len(part)) / self.rate, part / 255.0
+    >>> source = Images(np.array([[0, 51], [102, 255]], dtype=np.uint8), rate=50.0)
+    >>> source.block(1, 2)[1].tolist()
+    [[0.4, 1.0]]
+    """
 
     @property
     def width(self) -> int:
@@ -30,8 +55,24 @@ class Source(Protocol):
         ...
 
     def block(self, start: int, stop: int) -> tuple[Floats, Floats]:
-        """Return the times (n,) in s and the values (n, width) of samples start to stop - 1."""
+        """Return the times (n,) in s and the values (n, width) of samples start to stop - 1.
+
+        Times never decrease; ``n = min(stop, len(self)) - start``.
+        """
         ...
+
+
+def whole(rate: float) -> float:
+    """Return the whole number next to `rate` if its period ``1/rate`` is the same, else `rate`.
+
+    A clock of 1/49 s, a source of rate 49 and one of rate ``1/clock`` then tick together, although
+    ``1/(1/49)`` is not 49 in floats.
+
+    >>> 1 / (1 / 49) == 49, whole(1 / (1 / 49)) == 49, whole(0.3)
+    (False, True, 0.3)
+    """
+    near = float(round(rate))
+    return near if near > 0 and 1.0 / near == 1.0 / rate else rate
 
 
 def _table(values: ArrayLike) -> NDArray[np.generic]:
@@ -142,8 +183,60 @@ class Periodic:
     def block(self, start: int, stop: int) -> tuple[Floats, Floats]:
         """Return times (n,) and values (n, width) of samples `start` to `stop` - 1."""
         values = np.asarray(self.values)[start:stop]
-        times = self.t0 + np.arange(start, start + len(values)) / self.rate
+        times = self.t0 + np.arange(start, start + len(values)) / whole(self.rate)
         return times, values.astype(np.float64)
+
+
+class Checked:
+    """Another source whose every block is checked as it is taken.
+
+    Parameters
+    ----------
+    source : Source
+    owner : str
+        Whom it feeds, for the message.
+    check : callable
+        Takes the values of a block and the number of its first sample, and raises where they are of
+        no use.
+
+    Raises
+    ------
+    DataError
+        In `block`: for shapes that differ from what was asked, times that go back or are not finite.
+    """
+
+    def __init__(self, source: Source, owner: str, check: Callable[[Floats, int], None]) -> None:
+        self.source = source
+        self.owner = owner
+        self.width = source.width
+        self._check = check
+        self._last = (0, -np.inf)  # the sample that is due next, and the time of the one before it
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def block(self, start: int, stop: int) -> tuple[Floats, Floats]:
+        """Return times (n,) and values (n, width) of samples `start` to `stop` - 1."""
+        given = self.source.block(start, stop)
+        times, values = (np.asarray(array, dtype=np.float64) for array in given)
+        n = min(stop, len(self)) - start
+        if times.shape != (n,) or values.shape != (n, self.width):
+            raise DataError(
+                f"block({start}, {stop}) of the source of {self.owner}: times of shape {times.shape} "
+                f"and values of shape {values.shape}; must be ({n},) and ({n}, {self.width})"
+            )
+        due, last = self._last
+        before = np.concatenate([[last if start == due else -np.inf], times])
+        bad = np.flatnonzero(~((before[:-1] <= times) & np.isfinite(times)))
+        if len(bad):
+            k = int(bad[0])
+            raise DataError(
+                f"time {times[k]} s at sample {start + k} of the source of {self.owner}: must be "
+                "finite and not less than the one before"
+            )
+        self._check(values, start)
+        self._last = start + n, float(before[-1])
+        return times, values
 
 
 def with_hold(source: Source, hold: float) -> Recording:

@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from eventnet.engine import Engine
 from eventnet.errors import ConfigError, DataError
 from eventnet.network import Population, positive
+from eventnet.sources import whole
 
 Floats = NDArray[np.float64]
 
@@ -106,7 +107,7 @@ class Sampled:
 
     def time_of(self, k: int) -> float:
         """Return the stamp of sample `k`."""
-        return self.t0 + k / self.rate
+        return self.t0 + k / whole(self.rate)
 
 
 class Sampler:
@@ -170,7 +171,7 @@ class Probe:
         if self._rate is None:
             return self._given[:k]
         rate, t0, _ = self._rate
-        return t0 + np.arange(k) / rate
+        return t0 + np.arange(k) / whole(rate)
 
     @property
     def values(self) -> Floats:
@@ -183,7 +184,8 @@ class Probe:
         if self._rate is None:
             return float(self._given[k]) if k < len(self._given) else math.inf
         rate, t0, stop = self._rate
-        return t0 + k / rate if t0 + k / rate <= stop else math.inf
+        time = t0 + k / whole(rate)
+        return time if time <= stop else math.inf
 
     def act(self, world: World, time: float) -> None:
         """Read once."""

@@ -1,4 +1,4 @@
-"""The two engines: ``actors``, the readable reference, and ``compiled``, the fast one."""
+"""The engines: ``actors``, the readable reference, and ``compiled``, the fast one; a clocked one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from eventnet.errors import ConfigError
 from eventnet.network import unknown
 from eventnet.sources import Source
 
@@ -18,12 +19,13 @@ Sink = Callable[[Floats, NDArray[np.int32], NDArray[np.uint32], NDArray[np.int32
 
 
 class Engine(Protocol):
-    """What the world needs of an engine; `CompiledEngine` and `ActorsEngine` document each."""
+    """What the world needs of an engine; the engines document each."""
 
     name: str
-    counters: Any
     learning: bool
 
+    @property
+    def counters(self) -> Any: ...  # noqa: D102
     def feed(self, population: int, source: Source) -> None: ...  # noqa: D102
     def write(self, population: int, values: Floats, time: float) -> None: ...  # noqa: D102
     def advance(self, until: float, inclusive: bool = False) -> None: ...  # noqa: D102
@@ -37,14 +39,41 @@ class Engine(Protocol):
     def restore(self, saved: dict[str, Any]) -> None: ...  # noqa: D102
 
 
-def make_engine(name: str, plan: Any, sink: Sink) -> Engine:
-    """Build the engine called `name` for a `Plan`; its spikes go to `sink`."""
+def make_engine(
+    name: str,
+    plan: Any,
+    sink: Sink | None,
+    clock: float | None = None,
+    adapt: float = 0.0,
+) -> Engine:
+    """Build the engine called `name` for a `Plan`.
+
+    Its spikes go to `sink`; None: they are counted, but not kept. With `clock` (s) it is the paper's
+    algorithm, with scales that adapt at the rate `adapt` a tick.
+    """
+    if name not in ENGINES:
+        raise unknown("engine", name, ENGINES)
+    if clock is not None:
+        if name == "actors":
+            raise ConfigError(
+                f"clock={clock} s with engine='actors': the reference engine has no clock, each of its "
+                "neurons acts at times of its own; take engine='compiled' or leave the clock"
+            )
+        from eventnet.engine.clocked import ClockedEngine
+
+        return ClockedEngine(plan, sink, clock, adapt)
+    if adapt:
+        raise ConfigError(
+            f"adapt={adapt} without a clock: scales adapt once a tick (Eq. 21); give clock=dt"
+        )
     if name == "compiled":
         from eventnet.engine.compiled import CompiledEngine
 
-        return CompiledEngine(plan, sink)
-    if name == "actors":
-        from eventnet.engine.actors import ActorsEngine
+        return CompiledEngine(plan, sink or _forget)
+    from eventnet.engine.actors import ActorsEngine
 
-        return ActorsEngine(plan, sink)
-    raise unknown("engine", name, ENGINES)
+    return ActorsEngine(plan, sink or _forget)
+
+
+def _forget(*batch: Any) -> None:
+    """Take a batch of spikes that nobody wants to keep."""

@@ -30,7 +30,7 @@ from eventnet.engine.feeds import Feeds
 from eventnet.engine.plan import Plan
 from eventnet.errors import ConfigError, Diverged
 from eventnet.network import positive
-from eventnet.sources import Source
+from eventnet.sources import Source, whole
 
 Floats = NDArray[np.float64]
 Sink = Callable[[Floats, NDArray[np.int32], NDArray[np.uint32], NDArray[np.int32]], None]
@@ -51,9 +51,10 @@ class Scale(NamedTuple):
 class ClockedEngine:
     """Runs a plan tick by tick, as the paper's program did.
 
-    Tick k stands at ``t0 + k*dt``; a reading or target is in force from the first tick at or after its
-    own time until the next one (NaN: no target, the error is 0). Between ticks nothing happens, and
-    what is read is what the last tick left.
+    Tick k stands at ``t0 + k/rate`` with ``rate = 1/dt``, as sample k of a `Periodic` source of that rate
+    does; a reading or target is in force from the first tick at or after its own time until the next
+    one (NaN: no target, the error is 0). Between ticks nothing happens, and what is read is what the
+    last tick left.
 
     Parameters
     ----------
@@ -87,6 +88,7 @@ class ClockedEngine:
     def __init__(self, plan: Plan, sink: Sink | None, dt: float, adapt: float = 0.0) -> None:
         self.plan = plan
         self.dt = positive(dt, "dt", "the clock", " s")
+        positive(1.0 / self.dt, "1/dt", "the clock", " Hz")
         if not 0.0 <= adapt <= 1.0:
             raise ConfigError(f"adapt={adapt} on the clock: must lie in [0, 1]")
         self.adapt = float(adapt)
@@ -145,11 +147,7 @@ class ClockedEngine:
         return self.time_of(self.ticks - 1) if self.ticks else -math.inf
 
     def time_of(self, tick: int) -> float:
-        """Return the time of a tick, s.
-
-        Where a second has a whole number of ticks it is ``t0 + tick/rate``, so that samples of a
-        `Periodic` source of that rate fall on ticks exactly.
-        """
+        """Return the time of a tick, s."""
         return kernels.tick_time(tick, self._net.clock)
 
     def advance(self, until: float, inclusive: bool = False) -> None:
@@ -228,8 +226,7 @@ class ClockedEngine:
         for name in ("e", "error_last", "error_phi", "g", "pre", "post", "area", "charge"):
             getattr(state, name)[:] = 0.0
         state.y[:] = np.nan
-        for array in (self._scratch.error_spikes, self._scratch.error_quanta):
-            array[:] = 0
+        self._forget_spikes()
         state.flags[1] = int(on)
         state.flags[3] = 0
 
@@ -351,16 +348,6 @@ class ClockedEngine:
         network[ar.TEACHINGS] = counts.network[kernels.TEACHINGS]
         return ar.Counters(population, projection, network)
 
-    def paper_operations(self) -> int:
-        """Return the additions so far as the paper's tables count them.
-
-        Per quantum: forward ``n_out``, backward ``n_in``, update ``n_out`` or ``n_in``; without the
-        projections that lead to an output.
-        """
-        inner = [q.index for q in self.plan.projections if q.target.kind != "output"]
-        passes = (arrays.FORWARD, arrays.BACKWARD, arrays.ROW, arrays.COLUMN)
-        return int(self.counters.projection[inner][:, [at + 3 for at in passes]].sum())
-
     # -- state -------------------------------------------------------------------------------------
 
     def reset(self) -> None:
@@ -389,6 +376,7 @@ class ClockedEngine:
         """Go back to a state that `state` returned, for the same plan and sources."""
         for k, v in saved["state"].items():
             getattr(self._state, k)[...] = v
+        self._forget_spikes()
         self._weights[...] = saved["weights"]
         for k, v in saved["counts"].items():
             getattr(self._counts, k)[...] = v
@@ -401,13 +389,20 @@ class ClockedEngine:
         without sources and with counters at zero. Adaptive scales go on adapting, in the copy.
         """
         other = ClockedEngine(self.plan, sink, self.dt, self.adapt)
-        forward = ("x", "last", "phi", "on", "u", "bias", "beta", "mean")
-        for name in (*forward, "error_beta", "error_mean", "rate"):
-            getattr(other._state, name)[...] = getattr(self._state, name)
-        for q in range(len(self.plan.projections)):
-            other._put_weights(q, self.weights(q))
+        other.take_over(self)
         other.learning = False
         return other
+
+    def take_over(self, other: ClockedEngine) -> None:
+        """Take weights, biases, scales and the state of the forward coders from another engine.
+
+        Of the same network, but with any rule or none; the other engine is not touched.
+        """
+        for q in range(len(self.plan.projections)):
+            self.set_weights(q, other.weights(q))
+        forward = ("x", "last", "phi", "on", "u", "bias", "beta", "mean")
+        for name in (*forward, "error_beta", "error_mean", "rate"):
+            getattr(self._state, name)[...] = getattr(other._state, name)
 
     # -- inside ------------------------------------------------------------------------------------
 
@@ -420,6 +415,11 @@ class ClockedEngine:
             return
         stored = array.T if net.flipped[q] else array
         self._weights[net.weight_first[q] : net.weight_first[q + 1]] = stored.ravel()
+
+    def _forget_spikes(self) -> None:
+        """Clear the last tick's error spikes, which ticks without learning would send again."""
+        self._scratch.error_spikes[:] = 0
+        self._scratch.error_quanta[:] = 0
 
     def _book(self) -> None:
         for q in np.flatnonzero(self._net.late).tolist():
@@ -546,7 +546,6 @@ def _net(plan: Plan, dt: float, adapt: float) -> kernels.Net:
     for q in projs:
         if plan.plastic[q.index] and q.source.constant:
             teacher[q.target.index] = q.index
-    rate = round(1.0 / dt)
     return kernels.Net(
         kind=np.array([kinds[p.kind] for p in pops], dtype=np.int64),
         first=arrays.offsets(sizes),
@@ -595,7 +594,7 @@ def _net(plan: Plan, dt: float, adapt: float) -> kernels.Net:
         ),
         rule=np.array([rule], dtype=np.int64),
         eta=np.array([adapt]),
-        clock=np.array([plan.t0, dt, float(rate) if rate > 0 and 1.0 / rate == dt else 0.0]),
+        clock=np.array([plan.t0, whole(1.0 / dt)]),
     )
 
 

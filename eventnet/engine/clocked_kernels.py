@@ -99,7 +99,7 @@ class Net(NamedTuple):
     area_first: Array  # (Q+1,) offset of the past rule's products
     rule: Array  # (1,)
     eta: Array  # (1,) adaptation rate of the scales, 0: fixed
-    clock: Array  # t0, dt, ticks per second or 0
+    clock: Array  # t0, ticks per second
 
 
 class State(NamedTuple):
@@ -336,35 +336,37 @@ def squared_error(z: Array, y: Array, e: Array) -> None:
 
 @kernel
 def tick_time(k: int, clock: Array) -> float:
-    """Return the time of tick `k`, s; by division where a second has a whole number of ticks."""
-    offset: float = k / clock[2] if clock[2] > 0.0 else k * clock[1]
-    start: float = clock[0]
-    return start + offset
+    """Return the time of tick `k`, s."""
+    time: float = clock[0] + k / clock[1]
+    return time
 
 
 @kernel
 def take_samples(t: float, net: Net, state: State, feed: Feed, counts: Counts) -> None:
-    """Let each sensor and target take its latest sample up to time `t`."""
+    """Let each sensor and target take the latest it was given up to time `t`, recorded or written."""
     reading = False
     teaching = False
     for p in range(net.kind.shape[0]):
         a = net.first[p]
         size = net.first[p + 1] - a
         found = -1
+        latest = -np.inf
         while (
             feed.cursor[p] < feed.samples[p] and feed.time[feed.time_first[p] + feed.cursor[p]] <= t
         ):
             found = feed.value_first[p] + feed.cursor[p] * size
+            latest = feed.time[feed.time_first[p] + feed.cursor[p]]
             feed.cursor[p] += 1
-        written = state.written_time[p] <= t
-        if not (written or found >= 0):
+        written = state.written_time[p]
+        if not (written <= t or found >= 0):
             continue
         held = state.y if net.kind[p] == OUTPUT else state.x
-        if written:
+        if latest <= written <= t:
             copy(held[a : a + size], state.written[a : a + size])
-            state.written_time[p] = np.inf
         else:
             copy(held[a : a + size], feed.value[found : found + size])
+        if written <= t:
+            state.written_time[p] = np.inf
         reading = reading or net.kind[p] == SENSOR
         teaching = teaching or net.kind[p] == OUTPUT
     if teaching:
