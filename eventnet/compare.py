@@ -6,7 +6,8 @@ a coin (McNemar 1947, Psychometrika 12:153). The interval of the difference of t
 10 of Newcombe (1998, Stat. Med. 17:2635): Wilson's intervals of both shares, joined with their
 correlation.
 
-It says what another test set of the same kind may give, not what another seed of training may.
+Test and interval rest on different approximations: at the border one may exclude 0 and the other not.
+Both say what another test set of the same kind may give, not what another seed of training may.
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ it is read for the next one, in one pass.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numba import njit
@@ -294,7 +294,9 @@ def _finite(values: ArrayLike, name: str, dimensions: int) -> Floats:
 def _whole(values: ArrayLike, name: str, end: int) -> Ints:
     array = np.asarray(values)
     if array.ndim != 1 or (array.size and not np.issubdtype(array.dtype, np.integer)):
-        raise ConfigError(f"{name} of type {array.dtype} and shape {array.shape}: must be ints (n,)")
+        raise ConfigError(
+            f"{name} of type {array.dtype} and shape {array.shape}: must be ints (n,)"
+        )
     if array.size and not 0 <= array.min() <= array.max() < end:
         raise ConfigError(f"{name} from {array.min()} to {array.max()}: must be 0 to {end - 1}")
     return array.astype(np.int64)
@@ -317,9 +319,17 @@ def _aligned(n: int) -> Floats:
 
 _PIXEL = np.arange(256) / 255
 
-# Sums may be reordered, hence run on vectors; infinities and NaN keep their meaning. Without Numba's
-# runtime a slice costs no reference counting.
-_kernel = njit(cache=True, _nrt=False, fastmath={"reassoc", "contract"}, error_model="numpy")
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _kernel(function: Function) -> Function:
+    """Compile a function, and keep its type for the checker."""
+    # Sums may be reordered, hence run on vectors; infinities and NaN keep their meaning. Without
+    # Numba's runtime a slice costs no reference counting.
+    compiled: Function = njit(
+        cache=True, _nrt=False, fastmath={"reassoc", "contract"}, error_model="numpy"
+    )(function)
+    return compiled
 
 
 class _Net(NamedTuple):

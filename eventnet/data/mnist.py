@@ -61,22 +61,28 @@ def read_idx(path: Path) -> Bytes:
         if raw[:2] == b"\x1f\x8b":
             raw = gzip.decompress(raw)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: {error}") from error
+        raise DataError(f"{path}: {error}; get it anew") from error
     if len(raw) < 4:
-        raise DataError(f"{path}: {len(raw)} bytes: truncated, an idx file starts with 4")
+        raise DataError(
+            f"{path}: {len(raw)} bytes: truncated, an idx file starts with 4; get it anew"
+        )
     if raw[:2] != b"\0\0" or raw[2] != UNSIGNED_BYTE or raw[3] == 0:
         raise DataError(
             f"{path}: magic number 0x{raw[:4].hex()}: must be 0x000008NN, "
-            "unsigned bytes in NN >= 1 dimensions"
+            "unsigned bytes in NN >= 1 dimensions; name an idx file of such"
         )
     start = 4 + 4 * raw[3]
     if len(raw) < start:
-        raise DataError(f"{path}: {len(raw)} bytes: truncated, the header alone has {start}")
+        raise DataError(
+            f"{path}: {len(raw)} bytes: truncated, the header alone has {start}; get it anew"
+        )
     shape = tuple(int.from_bytes(raw[at : at + 4], "big") for at in range(4, start, 4))
     expected = start + math.prod(shape)
     if len(raw) != expected:
         what = "truncated" if len(raw) < expected else "too long"
-        raise DataError(f"{path}: {len(raw)} bytes: {what}, shape {shape} needs {expected}")
+        raise DataError(
+            f"{path}: {len(raw)} bytes: {what}, shape {shape} needs {expected}; get it anew"
+        )
     # A copy, since an array over bytes could not be written.
     return np.frombuffer(raw, np.uint8, offset=start).reshape(shape).copy()
 
@@ -87,27 +93,85 @@ def load(folder: Path) -> Mnist:
     Raises
     ------
     DataError
-        If a file is missing or malformed, images are not 28 x 28, a label exceeds 9, or there are
-        more images than labels or the reverse.
+        If a file is missing, images are not 28 x 28, and as `load_files`.
     """
-    train = _pair(Path(folder), "train")
-    test = _pair(Path(folder), "t10k")
-    return Mnist(*train, *test)
+    folder = Path(folder)
+    return load_files(
+        train_images=locate(folder, "train-images-idx3-ubyte"),
+        train_labels=locate(folder, "train-labels-idx1-ubyte"),
+        test_images=locate(folder, "t10k-images-idx3-ubyte"),
+        test_labels=locate(folder, "t10k-labels-idx1-ubyte"),
+        size=(28, 28),
+    )
 
 
-def _pair(folder: Path, part: str) -> tuple[Bytes, Bytes]:
-    image_path = locate(folder, f"{part}-images-idx3-ubyte")
-    label_path = locate(folder, f"{part}-labels-idx1-ubyte")
-    images, labels = read_idx(image_path), read_idx(label_path)
-    if images.shape[1:] != (28, 28):
-        raise DataError(f"{image_path}: shape {images.shape}: must be (n, 28, 28)")
-    if labels.ndim != 1:
-        raise DataError(f"{label_path}: shape {labels.shape}: must be (n,)")
+def load_files(
+    *,
+    train_images: Path,
+    train_labels: Path,
+    test_images: Path,
+    test_labels: Path,
+    size: tuple[int, int] | None = None,
+) -> Mnist:
+    """Return the images and labels in four idx files, whatever their names, gzipped or plain.
+
+    Parameters
+    ----------
+    train_images, train_labels, test_images, test_labels : Path
+    size : tuple of int, optional
+        Rows and columns that images must have; default: any, the same in both sets.
+
+    Raises
+    ------
+    DataError
+        If a file is missing or malformed, holds something else than its argument says, or is empty;
+        if images are of another size or of two sizes, a label exceeds 9, or there are more images
+        than labels or the reverse. It names the file and the remedy.
+    """
+    images, labels = _pair("train", Path(train_images), Path(train_labels))
+    others, their_labels = _pair("test", Path(test_images), Path(test_labels))
+    for path, found in ((train_images, images), (test_images, others)):
+        if size is not None and found.shape[1:] != size:
+            raise DataError(
+                f"{path}: shape {found.shape}: must be (n, {size[0]}, {size[1]}); name another file"
+            )
+    if images.shape[1:] != others.shape[1:]:
+        raise DataError(
+            f"{test_images}: shape {others.shape}: images must be of the size of those in "
+            f"{train_images}, {images.shape}; name two files that belong together"
+        )
+    return Mnist(_flat(images), labels, _flat(others), their_labels)
+
+
+def _flat(images: Bytes) -> Bytes:
+    return images.reshape(len(images), -1)
+
+
+def _pair(part: str, image_path: Path, label_path: Path) -> tuple[Bytes, Bytes]:
+    images = _read(image_path, f"{part}_images", 3, "(n, rows, columns)")
+    labels = _read(label_path, f"{part}_labels", 1, "(n,)")
     if len(images) != len(labels):
         raise DataError(
             f"{image_path} has {len(images)} images, {label_path} has {len(labels)} labels: "
-            "must be equal; fetch both anew"
+            f"must be equal; name {part}_images and {part}_labels of one set, or get both anew"
         )
-    if labels.size and labels.max() > 9:
-        raise DataError(f"{label_path}: label {labels.max()}: must be 0 to 9")
-    return images.reshape(len(images), -1), labels
+    if labels.max() > 9:
+        raise DataError(
+            f"{label_path}: label {labels.max()}: must be 0 to 9; name a file of digits or of ten "
+            "classes"
+        )
+    return images, labels
+
+
+def _read(path: Path, argument: str, dimensions: int, shape: str) -> Bytes:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; correct {argument}")
+    array = read_idx(path)
+    if array.ndim != dimensions:
+        likely = {1: " (labels?)", 3: " (images?)"}.get(array.ndim, "")
+        raise DataError(
+            f"{path}: shape {array.shape}{likely}: must be {shape}; name another file as {argument}"
+        )
+    if not array.size:
+        raise DataError(f"{path}: shape {array.shape}: is empty; name another file as {argument}")
+    return array
