@@ -262,4 +262,5 @@ class OneHot(Epochs):
         return len(self._targets)
 
     def _values(self, places: Order) -> Floats:
-        return self._targets[self._labels[places]]
+        targets: Floats = self._targets[self._labels[places]]
+        return targets
