@@ -1,0 +1,226 @@
+"""One experiment on images: a spiking classifier, the perceptron beside it, and what both are worth.
+
+A `Trial` trains both from the same weights, in the same order, with the same learning rates, and can
+be interrupted: after each epoch its folder holds a checkpoint from which the next call goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eventnet.classifier import Epoch, Settings, Training, as_dict
+from eventnet.compare import compare
+from eventnet.cost import INT_ADD_PJ, INT_MULTIPLY_PJ
+from eventnet.data.epochs import orders
+from eventnet.data.mnist import Bytes, Mnist
+from eventnet.errors import ConfigError, DataError
+from eventnet.mlp import Mlp
+from eventnet.raster import written_aside
+from eventnet.simulation import Run, Simulation
+
+VALIDATION = slice(50_000, 60_000)
+"""Training samples on which settings are chosen."""
+
+CURVE = "curve.json"
+
+Row = dict[str, Any]
+Told = Callable[[Row], None]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An experiment.
+
+    Attributes
+    ----------
+    settings : Settings
+    data : Mnist
+        The first ``settings.samples`` training images are learned; where they leave the training samples
+        50,000 to 59,999 out, these are scored after each epoch. The test images are scored once, at
+        the end.
+    seed : int
+        Of the initial weights and of a shuffled order.
+    """
+
+    settings: Settings
+    data: Mnist
+    seed: int = 0
+
+    def images(self) -> tuple[Bytes, NDArray[np.uint8]]:
+        """Return the training images and labels that are used."""
+        n = self.settings.samples
+        if n > len(self.data.train_images):
+            raise ConfigError(
+                f"samples={n}: there are {len(self.data.train_images)} training images; lower it"
+            )
+        return self.data.train_images[:n], self.data.train_labels[:n]
+
+    def training(self) -> Training:
+        """Return the spiking network at the start."""
+        images, labels = self.images()
+        order = orders(self.settings.order, images, seed=self.seed)
+        return Training(self.settings, images, labels, order, self.seed)
+
+    def run(
+        self,
+        folder: Path | None = None,
+        *,
+        runner: Callable[[Simulation, float], Run] | None = None,
+        told: Told = lambda row: None,
+        training: Training | None = None,
+    ) -> Row:
+        """Train, or go on with a training that was interrupted, and score.
+
+        Parameters
+        ----------
+        folder : Path, optional
+            Where checkpoints go, and from where an interrupted trial goes on.
+        runner : callable, optional
+            As in `Training.run`.
+        told : callable
+            Is given the curve's row after each epoch.
+        training : Training, optional
+            What `training` returned, to watch it.
+
+        Returns
+        -------
+        dict
+            Plain data: ``curve``, ``test``, ``train``, ``comparison``, ``mlp`` and ``settings``.
+
+        Raises
+        ------
+        Diverged, TrainingDiverged
+            The checkpoint of the last good epoch is kept.
+        ConfigError, DataError
+            If the folder's checkpoint is another trial's or damaged.
+        """
+        spiking = training or self.training()
+        curve = self._resume(spiking, folder)
+        while spiking.epoch < self.settings.epochs:
+            row = self._row(spiking, spiking.run(runner))
+            curve.append(row)
+            if folder is not None:
+                self._keep(spiking, curve, folder)
+            told(row)
+        return self._scores(spiking, curve)
+
+    def _row(self, spiking: Training, epoch: Epoch) -> Row:
+        row: Row = as_dict(epoch)
+        if self.settings.samples <= VALIDATION.start:
+            images = self.data.train_images[VALIDATION]
+            labels = self.data.train_labels[VALIDATION]
+            row["validation"] = percent(spiking.predict(images), labels)
+            row["validation_unquantized"] = percent(spiking.unquantized(images), labels)
+        images, labels = self.images()
+        row["train"] = percent(spiking.predict(images[:10_000]), labels[:10_000])
+        return row
+
+    def _scores(self, spiking: Training, curve: list[Row]) -> Row:
+        images, labels = self.images()
+        test, truth = self.data.test_images, self.data.test_labels
+        mlp, mlp_curve = self._perceptron(spiking)
+        said = {
+            "spiking": spiking.predict(test),
+            "unquantized": spiking.unquantized(test),
+            "mlp": mlp.predict(test),
+        }
+        found = compare(truth, said["spiking"], said["mlp"])
+        mac = INT_ADD_PJ + INT_MULTIPLY_PJ
+        dense, skipping = mlp.trained.a_sample()
+        return {
+            "settings": asdict(self.settings),
+            "seed": self.seed,
+            "curve": curve,
+            "mlp_curve": mlp_curve,
+            "test": {name: percent(labels, truth) for name, labels in said.items()},
+            "train": {
+                "spiking": percent(spiking.predict(images), labels),
+                "mlp": percent(mlp.predict(images), labels),
+            },
+            "comparison": {
+                "points": 100 * found.difference,
+                "low": 100 * found.low,
+                "high": 100 * found.high,
+                "p": found.p_value,
+            },
+            "mlp": {
+                "dense": dense,
+                "zero_skipping": skipping,
+                "dense_uj": dense * mac * 1e-6,
+                "zero_skipping_uj": skipping * mac * 1e-6,
+            },
+        }
+
+    def _perceptron(self, spiking: Training) -> tuple[Mlp, list[Row]]:
+        """Train the perceptron from the same weights, in the same order, with the same rates."""
+        images, labels = self.images()
+        settings = self.settings
+        biases = [np.zeros(n) for n in spiking.sizes[1:]] if settings.bias else None
+        mlp = Mlp(spiking.initial, biases, skip_zeros=True)
+        order = orders(settings.order, images, seed=self.seed)
+        curve = []
+        for epoch in range(settings.epochs):
+            mlp.train(images, labels, order(epoch), settings.lr_of(epoch))
+            row: Row = {"epoch": epoch + 1}
+            if settings.samples <= VALIDATION.start:
+                held = self.data.train_images[VALIDATION], self.data.train_labels[VALIDATION]
+                row["validation"] = percent(mlp.predict(held[0]), held[1])
+            row["train"] = percent(mlp.predict(images[:10_000]), labels[:10_000])
+            row["dense"], row["zero_skipping"] = mlp.trained.a_sample()
+            curve.append(row)
+        return mlp, curve
+
+    # -- on disk -----------------------------------------------------------------------------------
+
+    def _keep(self, spiking: Training, curve: list[Row], folder: Path) -> None:
+        # The curve says which checkpoint belongs to it: a crash between the two leaves the older pair.
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"epoch-{spiking.epoch}.npz"
+        spiking.save(folder / name)
+        document = {"trial": self._identity(), "checkpoint": name, "curve": curve}
+        with written_aside(folder / CURVE) as aside:
+            aside.write_text(json.dumps(document) + "\n", encoding="utf-8")
+        for old in folder.glob("epoch-*.npz"):
+            if old.name != name:
+                old.unlink()
+
+    def _resume(self, spiking: Training, folder: Path | None) -> list[Row]:
+        if folder is None or not (folder / CURVE).exists():
+            return []
+        path = folder / CURVE
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            curve, name, trial = found["curve"], found["checkpoint"], found["trial"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path}: cannot be read ({error}); remove it to begin anew") from error
+        if trial != self._identity():
+            differ = [k for k, v in self._identity().items() if trial.get(k) != v]
+            raise ConfigError(
+                f"{folder}: holds another trial, which differs in {', '.join(differ)}; give another "
+                "folder"
+            )
+        spiking.load(folder / name, len(curve))
+        return list(curve)
+
+    def _identity(self) -> Row:
+        plain: Row = json.loads(json.dumps(asdict(self.settings)))
+        images, labels = self.images()
+        content = zlib.crc32(np.ascontiguousarray(labels), zlib.crc32(np.ascontiguousarray(images)))
+        return plain | {"seed": self.seed, "data": content}
+
+
+def percent(said: NDArray[Any], truth: NDArray[Any]) -> float:
+    """Return the share of equal labels, in percent.
+
+    >>> percent(np.array([1, 2, 3, 4]), np.array([1, 2, 3, 0]))
+    75.0
+    """
+    return 100 * int((said == truth).sum()) / len(truth)
