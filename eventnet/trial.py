@@ -185,7 +185,7 @@ class Trial:
         folder.mkdir(parents=True, exist_ok=True)
         name = f"epoch-{spiking.epoch}.npz"
         spiking.save(folder / name)
-        document = {"trial": self._identity(), "checkpoint": name, "curve": curve}
+        document = {"trial": self.identity(), "checkpoint": name, "curve": curve}
         with written_aside(folder / CURVE) as aside:
             aside.write_text(json.dumps(document) + "\n", encoding="utf-8")
         for old in folder.glob("epoch-*.npz"):
@@ -201,8 +201,8 @@ class Trial:
             curve, name, trial = found["curve"], found["checkpoint"], found["trial"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path}: cannot be read ({error}); remove it to begin anew") from error
-        if trial != self._identity():
-            differ = [k for k, v in self._identity().items() if trial.get(k) != v]
+        if trial != self.identity():
+            differ = [k for k, v in self.identity().items() if trial.get(k) != v]
             raise ConfigError(
                 f"{folder}: holds another trial, which differs in {', '.join(differ)}; give another "
                 "folder"
@@ -210,10 +210,11 @@ class Trial:
         spiking.load(folder / name, len(curve))
         return list(curve)
 
-    def _identity(self) -> Row:
+    def identity(self) -> Row:
+        """Return what makes it this trial and no other, as plain data."""
         plain: Row = json.loads(json.dumps(asdict(self.settings)))
         images, labels = self.images()
-        content = zlib.crc32(np.ascontiguousarray(labels), zlib.crc32(np.ascontiguousarray(images)))
+        content = zlib.crc32(labels.tobytes(), zlib.crc32(images.tobytes()))
         return plain | {"seed": self.seed, "data": content}
 
 

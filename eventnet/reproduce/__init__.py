@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eventnet.errors import ConfigError
@@ -21,9 +22,14 @@ TARGETS = {
     "fig2": "why a proportional part is needed while weights change",
     "fig3": "the areas that the past and the future update add",
     "fig4": "the kernel of the update by pairs of spikes, beside classic STDP",
+    "fig5": "scores against epochs, operations and energy, on MNIST and Temporal MNIST",
     "fig6": "snippets of adjacent frames of Temporal MNIST",
     "fig9": "four update rules on two spike trains, and their common sum",
+    "table1": "Appendix F: two orders, four depths, beside the perceptron",
 }
+
+LONG = ("fig5", "table1")
+"""Targets that take hours. ``run(quick, folder)`` keeps each row and goes on where it was stopped."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ def agrees(here: float, printed: str) -> bool:
     return round(here, decimals) == float(printed)
 
 
-def run(target: str, quick: bool = False) -> Result:
+def run(target: str, quick: bool = False, folder: Path | None = None) -> Result:
     """Compute a target.
 
     Parameters
@@ -91,6 +97,8 @@ def run(target: str, quick: bool = False) -> Result:
         One of `TARGETS`.
     quick : bool
         Stay under a minute, at the price of some of the numbers where that is not enough for all.
+    folder : Path, optional
+        Where a long target keeps its rows and finds those that it has.
 
     Raises
     ------
@@ -101,5 +109,6 @@ def run(target: str, quick: bool = False) -> Result:
     """
     if target not in TARGETS:
         raise ConfigError(f"target {target!r}: there is none; choose from {', '.join(TARGETS)}")
-    result: Result = importlib.import_module(f"{__name__}.{target}").run(quick)
+    module = importlib.import_module(f"{__name__}.{target}")
+    result: Result = module.run(quick, folder) if target in LONG else module.run(quick)
     return result

@@ -43,9 +43,10 @@ def reproduce(target: str, quick: bool, out: Path, as_json: bool) -> None:
     Examples:
       eventnet reproduce fig1
       eventnet reproduce fig9 --out figures --json
+      eventnet reproduce table1       # hours; stopped, it goes on where it was
     """
     start = time.perf_counter()
-    result = run(target, quick)
+    result = run(target, quick, None if quick else out)
     wall_s = time.perf_counter() - start
 
     from eventnet.reproduce.record import write
