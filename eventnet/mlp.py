@@ -502,7 +502,6 @@ def _send_back_and_update(
         back = 0.0
         for j in range(n):
             back += row[j] * e[j]
-        for j in range(n):
             row[j] -= c * e[j]
         reached[k] = back if value[k] > 0 else 0.0
 
@@ -615,7 +614,7 @@ def _epoch(
             return place, bad, loss
         loss += _judge(s.z[output:], labels[order[place]], s.error[output:])
         _learn(lr, net, s)
-        _count(_lit(image), net, s, counts)
+        _count(s.pixels[1] + s.pixels[2] if skip else _lit(image), net, s, counts)
     if order.size:
         last = images[order[-1]]
         _list_pixels(last, last, skip, False, s)
@@ -637,7 +636,7 @@ def _predict(
         _add_pixels(z, w, image, s.new[: s.pixels[1]])
         _rise(skip, net, s)
         labels[place] = np.argmax(s.z[output:])
-        source = _lit(image)
+        source = s.pixels[1] if skip else _lit(image)
         for k in range(counts.size):
             counts[k] += source * net.sizes[k + 1]
             source = s.on[k]
