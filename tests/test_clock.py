@@ -17,6 +17,7 @@ from test_clocked import digits as digits
 import eventnet as en
 from eventnet.engine import feeds
 from eventnet.engine.clocked import ClockedEngine
+from eventnet.sources import Checked
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Digits = tuple[Floats, Floats]
@@ -249,6 +250,19 @@ def test_a_block_that_is_of_no_use_stops_the_run(
         feed_and_run()
 
 
+def test_times_that_go_back_from_one_block_to_the_next_are_found() -> None:
+    class Restarted(Scaled):
+        def block(self, start: int, stop: int) -> tuple[Floats, Floats]:
+            times, values = super().block(start, stop)
+            return times - start, values
+
+    source = Checked(Restarted(np.zeros((20, 784)), 1.0), "pixels", lambda values, first: None)
+    source.block(0, 10)
+    with pytest.raises(en.DataError, match=r"time 0\.0 s at sample 10 of the source of pixels"):
+        source.block(10, 20)
+    source.block(0, 10)  # as after a reset
+
+
 def test_a_target_expires_and_the_last_given_value_counts(digits: Digits) -> None:
     """Targets every 10 s that hold for 4.5 s are in force for 5 of 10 ticks; none is nan."""
     images, targets = digits
@@ -469,11 +483,12 @@ def test_a_loaded_checkpoint_goes_on_as_if_nothing_had_happened(
 
 def test_going_back_from_learning_to_a_state_without_it(digits: Digits) -> None:
     """The error spikes of the tick before must not be sent again."""
-    sim = trainer(digits)
+    sim = trainer(digits, SETTINGS["future"])
     sim.learning = False
     saved = sim.state()
     sim.learning = True
-    sim.run(until=50.0)
+    errors = sim.run(until=50.0).raster.select(["hidden.error", "digit.error"])
+    assert errors.arrays().time[-1] == 50.0
     sim.restore(saved)
     run = sim.run(until=50.0)
     assert len(run.raster.select("pixels")) > 1000
@@ -557,6 +572,60 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
     assert path.read_bytes() == old
     with pytest.raises(en.RunFolderError, match="cannot be written"):
         trainer(digits).save(tmp_path / "no" / "state.npz")
+
+
+# -- from the shell ------------------------------------------------------------------------------
+
+SCENARIO = '''
+"""A sine, learned on a clock of 100 Hz without a raster."""
+from dataclasses import dataclass
+import numpy as np
+import eventnet as en
+from eventnet.scenario import Outcome, Session
+
+@dataclass(frozen=True)
+class Parameters:
+    clock: float = 0.01
+
+def run(p: Parameters, session: Session) -> Outcome:
+    net = en.Network(tau=0.1)
+    net.sensor("angle", 1, step=0.1)
+    net.output("torque", 1, error_step=0.05)
+    net.connect("angle", "torque")
+    sim = en.Simulation(net, plasticity=en.TrueGradient(lr=2.0), engine=session.engine,
+                        seed=session.seed, clock=p.clock, raster=False)
+    signal = np.sin(np.arange(400) / 10)
+    sim.feed("angle", en.Periodic(signal, rate=100))
+    sim.teach("torque", en.Periodic(-signal[::5], rate=20))
+    out = session.run(sim, 3.95)
+    return Outcome(out, metrics={"weight": float(sim.weights("angle -> torque")[0, 0])})
+'''
+
+
+def test_a_scenario_on_a_clock_runs_and_is_drawn(tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from eventnet.cli import main
+
+    file, folder = tmp_path / "sine.py", tmp_path / "run"
+    file.write_text(SCENARIO)
+    shell = CliRunner()
+
+    def told(*arguments: str) -> Any:
+        done = shell.invoke(main, [*arguments], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    found = json.loads(told("run", str(file), "--out", str(folder), "--json"))
+    assert found["metrics"]["weight"] == pytest.approx(-1.0, abs=0.2)
+    assert found["events"]["angle"] > 100
+    assert {p.name for p in folder.iterdir()} == {"config.json", "metrics.json"}
+    assert json.loads((folder / "config.json").read_text())["clock"] == 0.01
+    assert "angle" in told("graph", str(file), "-o", str(tmp_path / "net.json"))
+    assert "torque" in told("run", str(file), "--out", str(tmp_path / "again"))
+    failed = shell.invoke(main, ["run", str(file), "--engine", "actors"])
+    assert failed.exit_code != 0
+    assert "the reference engine has no clock" in failed.output + str(failed.exception)
 
 
 # -- what it refuses -----------------------------------------------------------------------------
