@@ -84,22 +84,28 @@ class Session:
     config: dict[str, Any] = field(default_factory=dict)
 
     def run(
-        self, sim: Simulation, until: float, error: Callable[[], float | None] = lambda: None
+        self,
+        sim: Simulation,
+        until: float,
+        error: Callable[[], float | None] = lambda: None,
+        *,
+        end: float | None = None,
     ) -> Run:
-        """Run `sim` to the end (or to the user's own), recorded, with a progress bar.
+        """Run `sim` to `until` (or to the user's own end), recorded, with a progress bar.
 
-        `error` gives the running error that the bar shows.
+        `error` gives the running error that the bar shows. A scenario that runs in parts gives the
+        `end` of all; what a first part has begun to record, the next ones do not record again.
         """
-        end = until if self.until is None else min(until, self.until)
+        until = until if self.until is None else min(until, self.until)
         report = self.report
 
         def progress(t: float, spikes: int) -> None:
             assert report is not None
-            report(t, end, spikes, error())
+            report(t, until if end is None else end, spikes, error())
 
         return sim.run(
-            end,
-            record=self.folder,
+            until,
+            record=None if end is not None and self.folder.exists() else self.folder,
             progress=progress if report is not None else None,
             config=self.config,
         )
@@ -117,7 +123,12 @@ class _Rehearsal(Session):
     """A session that stops at `run` and writes nothing."""
 
     def run(
-        self, sim: Simulation, until: float, error: Callable[[], float | None] = lambda: None
+        self,
+        sim: Simulation,
+        until: float,
+        error: Callable[[], float | None] = lambda: None,
+        *,
+        end: float | None = None,
     ) -> Run:
         """Hand the simulation to `build`."""
         raise _Built(sim)

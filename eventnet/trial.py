@@ -73,6 +73,7 @@ class Trial:
         self,
         folder: Path | None = None,
         *,
+        resume: Path | str | None = None,
         runner: Callable[[Simulation, float], Run] | None = None,
         told: Told = lambda row: None,
         training: Training | None = None,
@@ -82,7 +83,9 @@ class Trial:
         Parameters
         ----------
         folder : Path, optional
-            Where checkpoints go, and from where an interrupted trial goes on.
+            Where checkpoints go.
+        resume : Path or str, optional
+            The folder of an interrupted trial, to go on from; default: `folder`, if there is one in it.
         runner : callable, optional
             As in `Training.run`.
         told : callable
@@ -103,7 +106,9 @@ class Trial:
             If the folder's checkpoint is another trial's or damaged.
         """
         spiking = training or self.training()
-        curve = self._resume(spiking, folder)
+        if resume is not None and not (Path(resume) / CURVE).is_file():
+            raise DataError(f"{resume}: holds no checkpoint; name the folder of an interrupted run")
+        curve = self._resume(spiking, folder if resume is None else Path(resume))
         while spiking.epoch < self.settings.epochs:
             row = self._row(spiking, spiking.run(runner))
             curve.append(row)

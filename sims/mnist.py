@@ -1,0 +1,130 @@
+"""MNIST on a clock, one image a tick: the paper's experiment, and a cheaper network that does better.
+
+A network learns from signed spikes, pixel by pixel only what differs from the image before; beside it
+a perceptron with the same weights, order and learning rates. Settings were chosen on training samples
+50,000 to 59,999; the test images are scored once, after the last epoch. The run folder holds a
+checkpoint of each epoch, and `--set resume=FOLDER` goes on from it.
+
+`--set preset=` takes "eventnet", "paper" (Figure 5) or "paper-schedule" (Appendix F);
+`--set order=temporal` puts like after like. Any four idx files will do in place of MNIST:
+`--set train_images=PATH`, `train_labels`, `test_images`, `test_labels`.
+"""
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import eventnet as en
+from eventnet.classifier import PRESETS, Settings
+from eventnet.data import fetch, mnist
+from eventnet.scenario import Outcome, Session
+from eventnet.simulation import Run, Simulation
+from eventnet.trial import Trial
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What `--set key=value` can change; None and 0: as the preset has it."""
+
+    preset: Literal["eventnet", "paper", "paper-schedule"] = "eventnet"
+    order: Literal["preset", "given", "shuffled", "temporal"] = "preset"
+    hidden: tuple[int, ...] | None = None  # 200,200: two hidden layers
+    epochs: int = 0
+    samples: int = 0  # training images, from the first on
+    rule: Literal["preset", "future", "past", "reconstruction", "true"] = "preset"
+    k_alpha: float | None = None
+    step: float | None = None
+    hidden_step: float | None = None
+    error_step: float | None = None
+    hidden_error_step: float | None = None
+    adapt: float | None = None
+    lr: float | None = None
+    lr_end: float | None = None
+    resume: str = ""  # the folder of an interrupted run
+    train_images: str = ""
+    train_labels: str = ""
+    test_images: str = ""
+    test_labels: str = ""
+
+
+def run(p: Parameters, session: Session) -> Outcome:
+    """Train, score, compare."""
+    if session.until is not None:
+        raise en.ConfigError(f"until={session.until} s: here it is --set epochs=N that ends a run")
+    settings = choose(p)
+    data = read(p, progress=session.report is not None)
+    n = min(settings.samples, len(data.train_images))
+    trial = Trial(replace(settings, samples=n), data, session.seed)
+    end = float(settings.epochs * n)
+    score: list[float] = []
+
+    def runner(sim: Simulation, until: float) -> Run:
+        """Run an epoch; the bar shows the share of errors at the end of the one before."""
+        return session.run(sim, until, lambda: score[-1] if score else None, end=end)
+
+    def told(row: dict[str, Any]) -> None:
+        score.append(100 - row.get("validation", row["train"]))
+
+    training = trial.training()
+    row = trial.run(
+        session.folder, resume=p.resume or None, runner=runner, told=told, training=training
+    )
+    last = row["curve"][-1]
+    assert training.last_run is not None
+    return Outcome(
+        replace(training.last_run, folder=session.folder),
+        metrics={
+            "test %": row["test"]["spiking"],
+            "minus the perceptron, points": [
+                row["comparison"][k] for k in ("points", "low", "high")
+            ],
+            "additions a sample": last["additions"],
+            "events a sample": last["events"],
+            "energy a sample, uJ": last["energy_uj"],
+        },
+        baselines={
+            "the same weights unquantized": {"test %": row["test"]["unquantized"]},
+            "perceptron": {
+                "test %": row["test"]["mlp"],
+                "additions a sample": row["mlp"]["dense"],
+                "energy a sample, uJ": row["mlp"]["dense_uj"],
+            },
+            "perceptron, skipping zeros": {
+                "test %": row["test"]["mlp"],
+                "additions a sample": row["mlp"]["zero_skipping"],
+                "energy a sample, uJ": row["mlp"]["zero_skipping_uj"],
+            },
+        },
+    )
+
+
+def choose(p: Parameters) -> Settings:
+    """Return the preset with what was changed."""
+    own = {field.name for field in fields(Settings)}
+    given = {k: v for k, v in vars(p).items() if k in own and v not in (None, 0, "preset")}
+    if isinstance(given.get("hidden"), int):
+        given["hidden"] = (given["hidden"],)
+    for name, value in given.items():
+        if name in ("k_alpha", "step", "hidden_step", "adapt", "lr") and not isinstance(
+            value, int | float
+        ):
+            raise en.ConfigError(f"{name}={value}: must be a number")
+    if "lr" in given and "lr_end" not in given:
+        given["lr_end"] = given["lr"] * PRESETS[p.preset].lr_end / PRESETS[p.preset].lr
+    return replace(PRESETS[p.preset], **given)
+
+
+def read(p: Parameters, progress: bool) -> mnist.Mnist:
+    """Return the four files that were named, or MNIST."""
+    named = {k: getattr(p, k) for k in mnist.Mnist._fields}
+    if not any(named.values()):
+        return mnist.load(fetch("mnist", progress=progress))
+    missing = [k for k, path in named.items() if not path]
+    if missing:
+        raise en.ConfigError(f"{', '.join(missing)}: name all four idx files, or none for MNIST")
+    return mnist.load_files(
+        train_images=Path(p.train_images),
+        train_labels=Path(p.train_labels),
+        test_images=Path(p.test_images),
+        test_labels=Path(p.test_labels),
+    )
