@@ -63,6 +63,11 @@ class Trial:
             )
         return self.data.train_images[:n], self.data.train_labels[:n]
 
+    def held_out(self) -> tuple[Bytes, NDArray[np.uint8]]:
+        """Return the validation images and labels: none where they are learned or not there."""
+        part = VALIDATION if self.settings.samples <= VALIDATION.start else slice(0, 0)
+        return self.data.train_images[part], self.data.train_labels[part]
+
     def training(self) -> Training:
         """Return the spiking network at the start."""
         images, labels = self.images()
@@ -119,9 +124,8 @@ class Trial:
 
     def _row(self, spiking: Training, epoch: Epoch) -> Row:
         row: Row = as_dict(epoch)
-        if self.settings.samples <= VALIDATION.start:
-            images = self.data.train_images[VALIDATION]
-            labels = self.data.train_labels[VALIDATION]
+        images, labels = self.held_out()
+        if len(images):
             row["validation"] = percent(spiking.predict(images), labels)
             row["validation_unquantized"] = percent(spiking.unquantized(images), labels)
         images, labels = self.images()
@@ -172,12 +176,12 @@ class Trial:
         mlp = Mlp(spiking.initial, biases, skip_zeros=True)
         order = orders(settings.order, images, seed=self.seed)
         curve = []
+        held, truth = self.held_out()
         for epoch in range(settings.epochs):
             mlp.train(images, labels, order(epoch), settings.lr_of(epoch))
             row: Row = {"epoch": epoch + 1}
-            if settings.samples <= VALIDATION.start:
-                held = self.data.train_images[VALIDATION], self.data.train_labels[VALIDATION]
-                row["validation"] = percent(mlp.predict(held[0]), held[1])
+            if len(held):
+                row["validation"] = percent(mlp.predict(held), truth)
             row["train"] = percent(mlp.predict(images[:10_000]), labels[:10_000])
             row["dense"], row["zero_skipping"] = mlp.trained.a_sample()
             curve.append(row)

@@ -70,7 +70,8 @@ def run(p: Parameters, session: Session) -> Outcome:
         session.folder, resume=p.resume or None, runner=runner, told=told, training=training
     )
     last = row["curve"][-1]
-    assert training.last_run is not None
+    if training.last_run is None:
+        raise en.ConfigError(f"resume={p.resume}: all epochs of that run are done; see its metrics")
     return Outcome(
         replace(training.last_run, folder=session.folder),
         metrics={
@@ -101,7 +102,10 @@ def run(p: Parameters, session: Session) -> Outcome:
 def choose(p: Parameters) -> Settings:
     """Return the preset with what was changed."""
     own = {field.name for field in fields(Settings)}
-    given = {k: v for k, v in vars(p).items() if k in own and v not in (None, 0, "preset")}
+    given = {k: v for k, v in vars(p).items() if k in own and v not in (None, "preset")}
+    for name in ("epochs", "samples"):
+        if given[name] == 0:
+            del given[name]
     if isinstance(given.get("hidden"), int):
         given["hidden"] = (given["hidden"],)
     for name, value in given.items():
