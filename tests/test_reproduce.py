@@ -21,7 +21,7 @@ from click.testing import Result as ClickResult
 from eventnet.cli import main
 from eventnet.data import fetch
 from eventnet.errors import ConfigError, FetchError
-from eventnet.reproduce import TARGETS, Result, agrees, page, record, run
+from eventnet.reproduce import LONG, TARGETS, Result, agrees, page, record, run
 from eventnet.reproduce.command import shown
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -135,6 +135,40 @@ def test_figure_9_ends_at_one_sum_by_every_rule_and_elsewhere_as_printed() -> No
         "sum, future, Eq. 20 as printed, divided by k_alpha - 1": 385.405,
         "sum, future, Eq. 20 as printed, divided by k_alpha^2 - 1": 194.137,
     }
+
+
+def test_sigma_delta_gives_one_answer_in_any_order_and_costs_less_where_like_follows_like() -> None:
+    result = run("sigma_delta", quick=True)
+    found = {number.what: number for number in result.numbers}
+    for step in ("0.5", "0.25"):
+        right = [found[f"{order}, step {step}: test %"] for order in ("MNIST", "Temporal MNIST")]
+        assert right[0].here == right[1].here > 94
+        assert all("100.00 % of labels" in number.note for number in right)
+        filed, ordered = (
+            found[f"{order}, step {step}: additions an image"].here
+            for order in ("MNIST", "Temporal MNIST")
+        )
+        assert ordered < 0.5 * filed
+    assert found["Temporal MNIST, step 0.5: additions an image"].here < (
+        found["skipping zeros: multiply-adds an image"].here
+    )
+
+
+@pytest.mark.parametrize("target", LONG)
+def test_a_long_target_has_a_quick_form_with_every_number(target: str, tmp_path: Path) -> None:
+    done = here(target, "--quick", "--out", str(tmp_path), "--json")
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        f"{target}.{suffix}" for suffix in ("csv", "json", "png", "svg")
+    )
+    document = json.loads((tmp_path / f"{target}.json").read_text())
+    assert document["record"]["quick"]
+    printed = [row["paper"] for row in document["numbers"] if row["paper"]]
+    assert len(printed) == {"fig5": 8, "table1": 48}[target]
+    assert all(np.isfinite(row["here"]) for row in document["numbers"])
+    kept = KEPT / f"{target}.json"
+    names = [row["what"] for row in json.loads(kept.read_text())["numbers"]]
+    assert {row["what"] for row in document["numbers"]} <= set(names)
 
 
 def test_figure_9_draws_each_rule_to_the_common_end() -> None:

@@ -26,6 +26,7 @@ TARGETS = {
     "fig6": "snippets of adjacent frames of Temporal MNIST",
     "fig9": "four update rules on two spike trains, and their common sum",
     "table1": "Appendix F: two orders, four depths, beside the perceptron",
+    "sigma_delta": "O'Connor and Welling (2016b): changes alone, kp = 0, on both orders",
 }
 
 LONG = ("fig5", "table1")

@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,12 @@ from eventnet.raster import written_aside
 from eventnet.reproduce.record import record
 from eventnet.trial import Row, Trial
 
-QUICK_SAMPLES, QUICK_EPOCHS = 2_000, 1
+QUICK_SAMPLES = 1_000
 
 
-def quickened(settings: Settings) -> Settings:
+def quickened(settings: Settings, epochs: int) -> Settings:
     """Return settings that take seconds, for ``--quick``."""
-    from dataclasses import replace
-
-    return replace(settings, samples=QUICK_SAMPLES, epochs=QUICK_EPOCHS)
+    return replace(settings, samples=QUICK_SAMPLES, epochs=epochs)
 
 
 def train(

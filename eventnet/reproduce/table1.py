@@ -41,7 +41,7 @@ PRINTED = {
 
 
 def run(quick: bool, folder: Path | None = None) -> Result:
-    """Train 16 spiking networks and a perceptron beside each; 2,000 images each if quick."""
+    """Train 16 spiking networks and a perceptron beside each; 1,000 images each if quick."""
     mnist = rows.data()
     trials = {}
     for preset in PRESET_NAMES:
@@ -51,7 +51,7 @@ def run(quick: bool, folder: Path | None = None) -> Result:
                 if order == "temporal_mnist":
                     settings = replace(settings, order="temporal")
                 if quick:
-                    settings = rows.quickened(settings)
+                    settings = rows.quickened(settings, epochs=1)
                 trials[_name(preset, order, depth)] = Trial(settings, mnist)
     found = rows.train("table1", trials, folder, quick)
     numbers: list[Number] = []
