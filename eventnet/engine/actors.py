@@ -618,3 +618,9 @@ class ActorsEngine:
         self._written = dict(saved["written"])
         for k, v in saved["counters"].items():
             getattr(self.counters, k)[...] = v
+
+    def _check(self) -> None:
+        """Assert what must hold between two instants: for tests."""
+        from eventnet.engine.invariants import actors as invariants
+
+        invariants.check(self)

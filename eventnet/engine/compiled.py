@@ -234,6 +234,12 @@ class CompiledEngine:
             getattr(self.counters, k)[...] = v
         self._feeds.go_to(saved["cursors"])
 
+    def _check(self) -> None:
+        """Assert what must hold between two instants: for tests."""
+        from eventnet.engine.invariants import compiled as invariants
+
+        invariants.check(self)
+
     def _drain(self) -> None:
         n = int(self._buffer.used[0])
         if n:

@@ -64,7 +64,9 @@ class EventQueue(Generic[Key]):
         return [(key, time) for time, key in self._order]
 
     def _check(self) -> None:
-        """Assert that the two views of the queue agree."""
-        assert len(self._order) == len(self._times)
-        for time, key in self._order:
-            assert self._times[key] == time
+        """Assert that the two views of the queue agree, and that no time is inf or NaN."""
+        self._order._check()
+        pending = {key: time for time, key in self._order}
+        assert pending == self._times, f"queue in step: {pending} != {self._times}"
+        for key, time in pending.items():
+            assert math.isfinite(time), f"queued times are finite: {key} at {time}"

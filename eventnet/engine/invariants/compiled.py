@@ -1,0 +1,303 @@
+"""The compiled engine's state as a `View`, and what only its arrays must keep."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from eventnet.engine import arrays as ar
+from eventnet.engine.invariants import rules
+from eventnet.engine.invariants.view import (
+    Coder,
+    Decoder,
+    Flights,
+    Floats,
+    Layer,
+    LayerError,
+    Ledger,
+    Loss,
+    Output,
+    Projection,
+    Sensor,
+    Traces,
+    View,
+    demand,
+)
+
+if TYPE_CHECKING:
+    from eventnet.engine.compiled import CompiledEngine
+
+
+def check(engine: CompiledEngine) -> None:
+    """Raise an AssertionError that names the first invariant that the engine breaks."""
+    check_heap(engine)
+    check_due(engine)
+    check_feeds(engine)
+    rules.check(view(engine))
+
+
+def check_heap(engine: CompiledEngine) -> None:
+    """The heap holds every sensor neuron, none before the one above it, and `place` finds them."""
+    state, net = engine._state, engine._net
+    of_sensors = np.repeat(net.population["kind"] == ar.SENSOR, np.diff(net.first))
+    heap = state.heap
+    there = np.sort(heap) == np.flatnonzero(of_sensors)
+    demand("the heap holds every sensor neuron", "heap", there, heap)
+    place = state.place[heap] == np.arange(len(heap))
+    demand("place finds a neuron in the heap", "place", place, state.place[heap])
+    child = np.arange(1, len(heap))
+    key = state.cross[heap]
+    demand("heap in order", "heap", key[(child - 1) // 2] <= key[child], key[child])
+
+
+def check_due(engine: CompiledEngine) -> None:
+    """What a population is next due for is the earliest of what its neurons are."""
+    state, net = engine._state, engine._net
+    for p in engine.plan.populations:
+        own = slice(int(net.first[p.index]), int(net.first[p.index + 1]))
+        record = state.population[p.index]
+        due = error_due = np.inf
+        if p.kind == "layer":
+            due = min(state.cross[own].min(), state.turn[own].min())
+        if p.kind in ("layer", "output"):
+            error_due = min(state.error_cross[own].min(), record["timer"])
+        demand("due for the earliest", f"{p.name}.due", record["due"] == due, record["due"])
+        right = record["error_due"] == error_due
+        demand("due for the earliest", f"{p.name}.error_due", right, record["error_due"])
+
+
+def check_feeds(engine: CompiledEngine) -> None:
+    """A cursor lies in its block, and between two runs no spike waits to be recorded."""
+    feed, used = engine._feeds.arrays, engine._buffer.used
+    inside = (feed.cursor >= 0) & (feed.cursor <= feed.samples) & (feed.samples <= feed.capacity)
+    demand("cursor in its block", "feed.cursor", inside, feed.cursor)
+    demand("all spikes are recorded", "buffer.used", used == 0, used)
+    flags = engine._state.flags
+    demand("flags are 0 or 1", "flags", (flags[:2] == 0) | (flags[:2] == 1), flags[:2])
+
+
+def view(engine: CompiledEngine) -> View:
+    """Return the engine's state in the form that both engines share."""
+    state, plan = engine._state, engine.plan
+    found = View(
+        t0=plan.t0,
+        now=engine.now,
+        started=bool(state.flags[0]),
+        learning=engine.learning,
+        ahead=_ahead(engine),
+    )
+    for p in plan.populations:
+        k = p.index
+        if p.kind == "sensor":
+            found.sensors.append(_sensor(engine, k))
+        elif p.kind == "layer":
+            found.layers.append(_layer(engine, k, found.started))
+            if plan.has_error[k]:
+                found.errors.append(_layer_error(engine, k))
+        elif p.kind == "output":
+            a, b = engine._net.first[k : k + 2]
+            found.outputs.append(Output(p.name, _decoder(engine, k), engine._net.bias[a:b]))
+            if plan.has_error[k]:
+                found.losses.append(_loss(engine, k, found.outputs[-1]))
+    found.projections = [_projection(engine, q) for q in range(len(plan.projections))]
+    return found
+
+
+def _ahead(engine: CompiledEngine) -> dict[str, float]:
+    feed, written = engine._feeds.arrays, engine._state.population["written_time"]
+    found = {}
+    for p in engine.plan.populations:
+        found[f"{p.name}.written"] = float(written[p.index])
+        if feed.cursor[p.index] < feed.samples[p.index]:
+            next_sample = feed.time_first[p.index] + feed.cursor[p.index]
+            found[f"{p.name}.sample"] = float(feed.time[next_sample])
+    return found
+
+
+def _sensor(engine: CompiledEngine, k: int) -> Sensor:
+    p, state = engine.plan.populations[k], engine._state
+    own = slice(*engine._net.first[k : k + 2])
+    return Sensor(
+        p.name,
+        p.threshold,
+        p.tau,
+        p.step,
+        state.x[own],
+        state.period[own],
+        state.phi[own],
+        state.cross[own],
+    )
+
+
+def _decoder(engine: CompiledEngine, k: int) -> Decoder:
+    first, p = engine._net.trace_first, engine.plan.populations[k]
+    return Decoder(
+        p.name,
+        float(engine._state.population["clock"][k]),
+        engine._state.u[first[k] : first[k + 1]].reshape(-1, p.size),
+        np.array(engine.plan.groups[k]),
+    )
+
+
+def _amplitude(decoder: Decoder, anchor: Floats, tau: float) -> Floats:
+    amplitude: Floats = decoder.at(anchor) * (decoder.taus / tau - 1.0)[:, None]
+    return amplitude
+
+
+def _layer(engine: CompiledEngine, k: int, started: bool) -> Layer:
+    p, state, net = engine.plan.populations[k], engine._state, engine._net
+    own = slice(*net.first[k : k + 2])
+    decoder, active, bias = _decoder(engine, k), state.active[own], net.bias[own]
+    record = net.population[k]
+    gain = np.where(active, 1.0, p.leak) / p.step * started  # before t0 every activation is 0
+    # Where nothing happens between deliveries, anchors stay behind.
+    still = record["matched"] and not record["biased"]
+    anchor = np.full(p.size, decoder.clock) if still else state.anchor[own]
+    coder = Coder(
+        f"{p.name}.coder",
+        p.threshold,
+        p.tau,
+        state.phi[own],
+        anchor,
+        state.cross[own],
+        np.sign(gain * bias) if record["matched"] else state.side[own],
+        gain,
+        bias,
+        _amplitude(decoder, anchor, p.tau),
+        decoder.taus,
+    )
+    return Layer(p.name, decoder, coder, bias, p.leak, active, state.turn[own])
+
+
+def _layer_error(engine: CompiledEngine, k: int) -> LayerError:
+    p, state, net = engine.plan.populations[k], engine._state, engine._net
+    assert p.error_step is not None
+    own = slice(*net.first[k : k + 2])
+    first = net.back_trace_first
+    decoder = Decoder(
+        f"{p.name}.error",
+        float(state.population["error_clock"][k]),
+        state.g[first[k] : first[k + 1]].reshape(-1, p.size),
+        np.array(engine.plan.error_groups[k]),
+    )
+    gate = state.gate[own]
+    matched = net.population["error_matched"][k]
+    anchor = np.full(p.size, decoder.clock) if matched else state.error_anchor[own]
+    coder = Coder(
+        f"{p.name}.error.coder",
+        p.threshold,
+        p.error_tau,
+        state.error_phi[own],
+        anchor,
+        state.error_cross[own],
+        state.error_side[own],
+        np.where(gate, 1.0, p.leak) / p.error_step,
+        np.zeros(p.size),
+        _amplitude(decoder, anchor, p.error_tau),
+        decoder.taus,
+    )
+    return LayerError(f"{p.name}.error", decoder, coder, gate, state.active[own])
+
+
+def _loss(engine: CompiledEngine, k: int, output: Output) -> Loss:
+    p, state, net = engine.plan.populations[k], engine._state, engine._net
+    assert p.error_step is not None
+    own = slice(*net.first[k : k + 2])
+    softmax, on = p.loss == "softmax", state.gate[own]
+    level = state.e[own] if softmax else np.where(on, output.bias - state.y[own], 0.0)
+    decoder, anchor = output.decoder, state.error_anchor[own]
+    taus, amplitude = decoder.taus, np.zeros_like(decoder.traces)
+    if not softmax and not net.population["error_matched"][k]:
+        first = net.trace_first
+        amplitude = state.error_amplitude[first[k] : first[k + 1]].reshape(-1, p.size) * on
+        again = _amplitude(decoder, anchor, p.error_tau) * on
+        near = np.abs(amplitude - again) <= rules.ROUNDINGS * rules.EPS * np.abs(amplitude)
+        demand("the error's curve is its output's", f"{p.name}.error_amplitude", near, amplitude)
+    straight = softmax or net.population["error_matched"][k]
+    coder = Coder(
+        f"{p.name}.error.coder",
+        p.threshold,
+        p.error_tau,
+        state.error_phi[own],
+        anchor,
+        state.error_cross[own],
+        np.sign(level) if straight else state.error_side[own],
+        np.full(p.size, 1.0 / p.error_step),
+        level,
+        amplitude,
+        taus,
+    )
+    return Loss(
+        f"{p.name}.error",
+        output,
+        coder,
+        on,
+        state.y[own],
+        softmax,
+        state.e[own],
+        float(state.population["timer"][k]),
+        p.tolerance,
+    )
+
+
+def _flights(flights: ar.Flights, q: int, where: str, delay: float, size: int) -> Flights:
+    first = int(flights.first[q])
+    room = int(flights.first[q + 1]) - first
+    head, tail = int(flights.head[q]), int(flights.tail[q])
+    demand("flights in their room", f"{where}.tail", 0 <= head <= tail <= room, tail)
+    there = slice(first + head, first + tail)
+    return Flights(
+        where, delay, size, flights.time[there], flights.neuron[there], flights.quanta[there]
+    )
+
+
+def _projection(engine: CompiledEngine, q: int) -> Projection:
+    plan, net, state, counters = engine.plan, engine._net, engine._state, engine.counters
+    projection = plan.projections[q]
+    source, target = projection.source, projection.target
+    pre, post = plan.ends(q)
+    return Projection(
+        projection.name,
+        engine._weights[net.weight_first[q] : net.weight_first[q + 1]],
+        pre,
+        post,
+        projection.bounds,
+        float(state.projection["rate"][q]),
+        (float(net.projection["pre_tau"][q]), float(net.projection["post_tau"][q])),
+        _memory(engine, q) if plan.plastic[q] else None,
+        _flights(engine._flights, q, f"{projection.name}.flights", projection.delay, source.size),
+        _flights(
+            engine._error_flights,
+            q,
+            f"{projection.name}.error_flights",
+            projection.error_delay,
+            target.size,
+        ),
+        counters.projection[q],
+        counters.population[source.index],
+        counters.population[target.index],
+    )
+
+
+def _memory(engine: CompiledEngine, q: int) -> Ledger | Traces:
+    net, state = engine._net, engine._state
+    rows = slice(*net.pre_first[q : q + 2])
+    columns = slice(*net.post_first[q : q + 2])
+    synapses = slice(*net.booked_first[q : q + 2])
+    record = state.projection[q]
+    if net.rule[0] != ar.RULES["booked"]:
+        u = state.booked[synapses] if net.rule[0] == ar.RULES["past"] else None
+        return Traces(float(record["trace_clock"]), state.charge[rows], state.post[columns], u)
+    return Ledger(
+        float(record["origin"]),
+        float(record["trace_clock"]),
+        state.charge[rows],
+        state.owed[columns],
+        state.booked[synapses],
+        state.post[columns],
+        int(state.version[q]),
+        state.seen[rows],
+        float(record["power"]),
+        float(record["jumps"]),
+    )
