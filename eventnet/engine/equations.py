@@ -392,7 +392,7 @@ def zero_crossing(
 ) -> float:
     """Return when ``bias + sum_g u_g*exp(-s/tau_g)``, which is `z` at `t`, crosses zero."""
     if taus.shape[0] == 1:
-        return toggle(t, clock, traces[place], bias, taus[0], on) if z != 0.0 else np.inf
+        return toggle(t, clock, traces[place], bias, taus[0], on)
     for k in range(taus.shape[0]):
         scaled[k] = -fade(traces[place + k * stride], decay(t - clock, taus[k]))
     lower, upper = (0.0, np.inf) if on else (-np.inf, 0.0)
