@@ -968,17 +968,7 @@ def instant(
         if net.rule[0] == 0:
             for q in range(net.projection.shape[0]):
                 if net.projection[q].plastic:
-                    gauge(
-                        t,
-                        q,
-                        net,
-                        state,
-                        weights,
-                        flights,
-                        scratch.fired,
-                        scratch.errors,
-                        counters,
-                    )
+                    gauge(t, q, net, state, weights, flights, scratch, counters)
         for q in range(net.projection.shape[0]):
             if net.projection[q].plastic:
                 plasticity_stage(

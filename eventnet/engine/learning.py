@@ -361,8 +361,7 @@ def gauge(
     state: State,
     weights: Array,
     flights: Flights,
-    fired: Fired,
-    errors: Fired,
+    scratch: Scratch,
     counters: Counters,
 ) -> None:
     """Bring the strength of projection `q`'s input to `t`, with the spikes that arrive now.
@@ -370,6 +369,7 @@ def gauge(
     For every projection, before any learns: the guard adds up those of one target.
     """
     record = net.projection[q]
+    fired, errors = scratch.fired, scratch.errors
     pre, quanta, first, n = arriving(q, record.delay, record.source, net.first, fired, flights)
     m = errors.number[record.coder] if net.error_driven[0] else fired.number[record.target]
     if n == 0 and m == 0:
@@ -382,10 +382,15 @@ def gauge(
     charge = state.charge[net.pre_first[q] : net.pre_first[q + 1]]
     power = fade(fade(state.projection[q].power, factor), factor)
     jumps = fade(state.projection[q].jumps, factor)
+    came = scratch.incoming[: charge.shape[0]]  # spikes under way can arrive together: they add up
     for k in range(first, first + n):
+        came[pre[k]] = 0.0
+    for k in range(first, first + n):
+        i = pre[k]
         x = record.unit * quanta[k]
-        jumps += x * x
-        power += x * (2.0 * (charge[pre[k]] * scale) + x)
+        jumps += x * (2.0 * came[i] + x)
+        power += x * (2.0 * (charge[i] * scale + came[i]) + x)
+        came[i] += x
     state.projection[q].gauged = t
     state.projection[q].power = power
     state.projection[q].jumps = jumps

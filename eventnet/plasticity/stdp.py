@@ -64,10 +64,12 @@ class BookedRule(Rule):
         memory.gauged = t
         memory.power = eq.fade(eq.fade(memory.power, factor), factor)
         memory.jumps = eq.fade(memory.jumps, factor)
-        for i, count in spikes:
+        came = dict.fromkeys((i for i, _ in spikes), 0.0)
+        for i, count in spikes:  # spikes under way can arrive together: they add up
             x = unit * count
-            memory.jumps += x * x
-            memory.power += x * (2.0 * (memory.charge[i] * scale) + x)
+            memory.jumps += x * (2.0 * came[i] + x)
+            memory.power += x * (2.0 * (memory.charge[i] * scale + came[i]) + x)
+            came[i] += x
 
     def learn(self, synapses: Synapses, t: float, spikes: Spikes, errors: Spikes) -> bool:  # noqa: D102
         from eventnet.engine import equations as eq

@@ -262,7 +262,7 @@ def _projection(engine: ActorsEngine, q: int) -> Projection:
         post,
         projection.bounds,
         synapses.lr,
-        (1.0, 1.0) if memory is None else synapses.taus,
+        (0.0, 0.0) if memory is None else synapses.taus,
         _memory(memory),
         _flights(synapses.flights, f"{projection.name}.flights", source.size),
         _flights(synapses.error_flights, f"{projection.name}.error_flights", target.size),

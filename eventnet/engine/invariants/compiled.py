@@ -205,16 +205,17 @@ def _loss(engine: CompiledEngine, k: int, output: Output) -> Loss:
     assert p.error_step is not None
     own = slice(*net.first[k : k + 2])
     softmax, on = p.loss == "softmax", state.gate[own]
-    level = state.e[own] if softmax else np.where(on, output.bias - state.y[own], 0.0)
+    straight = softmax or net.population["error_matched"][k]
     decoder, anchor = output.decoder, state.error_anchor[own]
-    taus, amplitude = decoder.taus, np.zeros_like(decoder.traces)
-    if not softmax and not net.population["error_matched"][k]:
+    taus = np.array([p.error_tau]) if softmax else decoder.taus
+    amplitude = np.zeros((len(taus), p.size))
+    if not straight:
         first = net.trace_first
         amplitude = state.error_amplitude[first[k] : first[k + 1]].reshape(-1, p.size) * on
         again = _amplitude(decoder, anchor, p.error_tau) * on
         near = np.abs(amplitude - again) <= rules.ROUNDINGS * rules.EPS * np.abs(amplitude)
-        demand("the error's curve is its output's", f"{p.name}.error_amplitude", near, amplitude)
-    straight = softmax or net.population["error_matched"][k]
+        demand("amplitude of the traces", f"{p.name}.error_amplitude", near, amplitude)
+    level = state.e[own] if softmax else np.where(on, output.bias - state.y[own], 0.0)
     coder = Coder(
         f"{p.name}.error.coder",
         p.threshold,

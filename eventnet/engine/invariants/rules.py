@@ -314,12 +314,14 @@ def check_ledger(memory: Ledger, projection: Projection, view: View) -> None:
     check_trace(f"{where}.power", sums)
     # N is kept by one sum a spike. Each rounds a term of at most a few N + x^2, N <= n*J by
     # Cauchy and Schwarz, and what it rounded fades no slower than J: n spikes gather n*(n*J) of it.
+    # What is smaller than its epsilon the guard does not see.
     x_hat = memory.charge * math.exp(-age / tau)
     spikes = 1.0 + float(projection.counters[ar.ROW])
-    slack = ROUNDINGS * EPS * spikes * spikes * memory.jumps
-    near = abs(memory.power - float(x_hat @ x_hat)) <= slack + NORMAL
+    slack = ROUNDINGS * EPS * spikes * spikes * abs(memory.jumps) + eq.GUARD_EPSILON
+    near = abs(memory.power - float(x_hat @ x_hat)) <= slack
     demand("N is the sum of squares", f"{where}.power", near, memory.power)
-    demand("J is a sum of squares", f"{where}.jumps", memory.jumps >= 0.0, memory.jumps)
+    positive = memory.jumps >= -eq.GUARD_EPSILON
+    demand("J is a sum of squares", f"{where}.jumps", positive, memory.jumps)
     if not view.learning:
         everything = (memory.charge, memory.owed, memory.booked, memory.post, sums)
         check_rest(where, [*everything, np.array(memory.version)])

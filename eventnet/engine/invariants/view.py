@@ -163,7 +163,7 @@ class Projection:
     post: Integers
     bounds: tuple[float, float] | None
     rate: float  # 1/s
-    taus: tuple[float, float]  # s, of the rule's traces
+    taus: tuple[float, float]  # s, of the rule's traces; 0 where there is none
     memory: Ledger | Traces | None
     flights: Flights
     error_flights: Flights
