@@ -153,6 +153,7 @@ class ActorsEngine:
     def set_weights(self, projection: int, weights: Floats) -> None:
         """Replace a projection's weights, shaped as `weights` returns them; traces stay."""
         self._synapses[projection].weights = weights
+        self._count_bookings()
 
     def scale_lr(self, factor: float) -> None:
         """Let every projection learn at `factor` times the rate that it was built with."""
@@ -163,6 +164,7 @@ class ActorsEngine:
         """Add to the weights what the traces leave open, and forget the traces."""
         for synapses in self._synapses:
             synapses.finish()
+        self._count_bookings()
 
     def reset(self) -> None:
         """Forget everything but the weights and whether it learns; sources start over."""
@@ -188,6 +190,7 @@ class ActorsEngine:
         for synapses in self._synapses:
             synapses.finish()
             synapses.error_flights.under_way.clear()
+        self._count_bookings()
         for key, _ in self._queue.items():
             if key[1] in ("error", "timer"):
                 self._queue.cancel(key)
@@ -325,8 +328,8 @@ class ActorsEngine:
                     self.counters.projection[q, ar.GUARDED] += guarded
         except OutOfRangeError:
             raise Diverged(t, plan.populations[where].name) from None
+        self._count_bookings()
         for q, synapses in enumerate(self._synapses):
-            self.counters.projection[q, ar.BOOKED] = synapses.bookings
             synapses.flights.depart(t, spikes.get(self._source(q), []))
             synapses.error_flights.depart(t, errors.get(plan.coder[q], []))
         self._count_dense(samples)
@@ -510,6 +513,10 @@ class ActorsEngine:
         for i, count in spikes:
             quanta, fan = int(abs(count)), len(synapses[i])
             row[column : column + 4] += (1, quanta, fan, quanta * fan)
+
+    def _count_bookings(self) -> None:
+        for q, synapses in enumerate(self._synapses):
+            self.counters.projection[q, ar.BOOKED] = synapses.bookings
 
     def _nonzero(self, p: Population) -> list[bool]:
         """Return which neurons a network that skips zeros would have to process."""
