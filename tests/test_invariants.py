@@ -54,6 +54,20 @@ def assert_same(ours: Any, theirs: Any, where: str = "") -> None:
         np.testing.assert_array_equal(ours, theirs, err_msg=where)
 
 
+seeds = st.integers(0, 2**32 - 1)
+ahead = st.tuples(st.sampled_from([0.0, 0.01, 0.05]) | st.floats(0.0, 0.1), st.booleans())
+"""By how much a step runs on, s, and whether it runs the last instant."""
+
+
+def step(**drawn: Any) -> Callable[[Any], Any]:
+    """Make a method a step of the walk, unless that is over."""
+
+    def decorate(method: Any) -> Any:
+        return precondition(lambda self: not self.over)(rule(then=ahead, **drawn)(method))
+
+    return decorate
+
+
 class Walk(RuleBasedStateMachine):
     """Both engines side by side, through everything that may be done to one between two instants."""
 
@@ -81,12 +95,11 @@ class Walk(RuleBasedStateMachine):
         for engine in self.engines.values():
             action(engine)
 
-    @precondition(lambda self: not self.over)
-    @rule(
-        seconds=st.sampled_from([0.0, 0.01, 0.05, 0.1]) | st.floats(0.0, 0.12),
-        inclusive=st.booleans(),
-    )
-    def advance(self, seconds: float, inclusive: bool) -> None:
+    def go_on(self, step: str, then: tuple[float, bool]) -> None:
+        """Look at what a step has left behind, and run on from there."""
+        COUNTED[step] += 1
+        self.holds()
+        seconds, inclusive = then
         self.time += seconds
         ends = []
         for name in ("compiled", "actors"):
@@ -101,85 +114,78 @@ class Walk(RuleBasedStateMachine):
                     self.over = True
                     return
         assert ends[0] == ends[1]
-        if ends[0]:
-            self.over = True
-            return
-        COUNTED["advance"] += 1
+        self.over = ends[0] != ""
+        COUNTED["divergence"] += self.over
 
-    @precondition(lambda self: not self.over)
-    @rule(
-        choice=st.integers(0, 9),
-        seed=st.integers(0, 2**32 - 1),
-        size=st.sampled_from([0.0, 0.3, 1.0]),
-        grid=st.booleans(),
-        now=st.booleans(),
+    @step(
+        now=st.booleans(), number=seeds, grid=st.booleans(), size=st.sampled_from([0.0, 0.3, 1.0])
     )
-    def write(self, choice: int, seed: int, size: float, grid: bool, now: bool) -> None:
-        """Give a sensor a reading or an output a target, now or a little later; NaN among targets."""
-        possible = [
-            p
-            for p in self.case.network.populations
-            if p.kind in ("sensor", "output") and not p.constant
-        ]
-        p, rng = possible[choice % len(possible)], np.random.default_rng(seed)
+    def read(
+        self, now: bool, number: int, grid: bool, size: float, then: tuple[float, bool]
+    ) -> None:
+        """Some sensor reads something, now or a little later."""
+        sensors = [p for p in self.case.network.populations if p.kind == "sensor"]
+        p, rng = sensors[number % len(sensors)], np.random.default_rng(number)
         values = size * rng.normal(0, 1, p.size)
         if grid:
             values = np.round(values * 4) / 4
-        if p.kind == "output":
-            if p.loss == "softmax":
-                values = np.eye(p.size)[rng.integers(p.size)]
-            values[rng.random(p.size) < 0.3] = np.nan
+        time = self.time if now else self.time + 0.01
+        if not p.constant:
+            self.both(lambda engine: engine.write(p.index, values, time))
+        self.go_on("reading", then)
+
+    @step(now=st.booleans(), number=seeds, gaps=st.sampled_from([0.0, 0.3, 1.0]))
+    def teach(self, now: bool, number: int, gaps: float, then: tuple[float, bool]) -> None:
+        """The output is given a target, some or all of it NaN, now or a little later."""
+        rng = np.random.default_rng(number)
+        (p,) = (p for p in self.case.network.populations if p.kind == "output")
+        values = rng.normal(0, 1, p.size)
+        if p.loss == "softmax":
+            values = np.eye(p.size)[rng.integers(p.size)]
+        values[rng.random(p.size) < gaps] = np.nan
         time = self.time if now else self.time + 0.01
         self.both(lambda engine: engine.write(p.index, values, time))
-        COUNTED["target" if p.kind == "output" else "reading"] += 1
+        self.go_on("target", then)
 
-    @precondition(lambda self: not self.over)
-    @rule(on=st.booleans())
-    def switch_learning(self, on: bool) -> None:
+    @step(on=st.booleans())
+    def switch_learning(self, on: bool, then: tuple[float, bool]) -> None:
         self.both(lambda engine: setattr(engine, "learning", on))
-        COUNTED["switch"] += 1
+        self.go_on("switch", then)
 
-    @precondition(lambda self: not self.over)
-    @rule(factor=st.sampled_from([0.0, 0.5, 2.0]))
-    def scale_lr(self, factor: float) -> None:
+    @step(factor=st.sampled_from([0.0, 0.5, 2.0]))
+    def scale_lr(self, factor: float, then: tuple[float, bool]) -> None:
         self.both(lambda engine: engine.scale_lr(factor))
-        COUNTED["scale_lr"] += 1
+        self.go_on("scale_lr", then)
 
-    @precondition(lambda self: not self.over)
-    @rule(choice=st.integers(0, 99), factor=st.sampled_from([0.0, 0.5, -1.0]))
-    def set_weights(self, choice: int, factor: float) -> None:
-        q = choice % len(self.case.network.projections)
+    @step(number=seeds, factor=st.sampled_from([0.0, 0.5, -1.0]))
+    def set_weights(self, number: int, factor: float, then: tuple[float, bool]) -> None:
+        q = number % len(self.case.network.projections)
         weights = factor * self.engines["compiled"].weights(q)
         self.both(lambda engine: engine.set_weights(q, weights))
-        COUNTED["set_weights"] += 1
+        self.go_on("set_weights", then)
 
-    @precondition(lambda self: not self.over)
-    @rule()
-    def finish(self) -> None:
+    @step()
+    def finish(self, then: tuple[float, bool]) -> None:
         self.both(lambda engine: engine.finish())
-        COUNTED["finish"] += 1
+        self.go_on("finish", then)
 
-    @precondition(lambda self: not self.over)
-    @rule()
-    def save(self) -> None:
-        states = {name: engine.state() for name, engine in self.engines.items()}
-        self.saved = self.time, states
-        COUNTED["save"] += 1
-
-    @precondition(lambda self: not self.over and self.saved)
-    @rule()
-    def restore(self) -> None:
+    @step()
+    def save_or_restore(self, then: tuple[float, bool]) -> None:
+        """Keep the state, or go back to the one that was kept."""
+        if self.saved is None:
+            self.saved = self.time, {name: engine.state() for name, engine in self.engines.items()}
+            self.go_on("save", then)
+            return
         self.time, states = self.saved
         for name, engine in self.engines.items():
             engine.restore(states[name])
-        COUNTED["restore"] += 1
+        self.go_on("restore", then)
 
-    @precondition(lambda self: not self.over)
-    @rule()
-    def reset(self) -> None:
+    @step()
+    def reset(self, then: tuple[float, bool]) -> None:
         self.time = 0.0
         self.both(lambda engine: engine.reset())
-        COUNTED["reset"] += 1
+        self.go_on("reset", then)
 
     @precondition(lambda self: self.over)
     @rule()
@@ -218,14 +224,23 @@ def test_invariants_hold_on_random_walks(record_property: Callable[[str, object]
     run_state_machine_as_test(
         Walk,
         settings=settings(
-            max_examples=settings().max_examples,
-            stateful_step_count=25,
+            max_examples=settings().max_examples // 2,
+            stateful_step_count=15,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )
-    for step in ("reading", "target", "switch", "scale_lr", "set_weights", "finish", "restore"):
-        assert COUNTED[step] > 20, COUNTED
-    assert COUNTED["checks"] > 500
-    assert COUNTED["spikes"] > 5_000
+    for name in (
+        "reading",
+        "target",
+        "switch",
+        "scale_lr",
+        "set_weights",
+        "finish",
+        "restore",
+        "reset",
+    ):
+        assert COUNTED[name] > 10, COUNTED
+    assert COUNTED["checks"] > 500, COUNTED
+    assert COUNTED["spikes"] > 5_000, COUNTED
     record_property("states checked", f"{COUNTED['checks']}, {COUNTED['spikes']} spikes")
