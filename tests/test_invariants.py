@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
@@ -24,6 +24,7 @@ from networks import Case, cases
 
 import eventnet as en
 from eventnet.engine import ENGINES, make_engine
+from eventnet.engine import arrays as ar
 from eventnet.engine.invariants import actors as of_actors
 from eventnet.engine.invariants import compiled as of_compiled
 from eventnet.engine.plan import make_plan
@@ -244,3 +245,772 @@ def test_invariants_hold_on_random_walks(record_property: Callable[[str, object]
     assert COUNTED["checks"] > 500, COUNTED
     assert COUNTED["spikes"] > 5_000, COUNTED
     record_property("states checked", f"{COUNTED['checks']}, {COUNTED['spikes']} spikes")
+
+
+# -- the check can fail ----------------------------------------------------------------------------
+
+BROKEN: list[tuple[str, str, str, Callable[[Any], None]]] = []
+
+
+def breaks(invariant: str, engine: str = "compiled", state: str = "STDP") -> Callable[[Any], Any]:
+    """Mark a function that breaks one invariant of a state, and say what the check must answer."""
+
+    def mark(function: Callable[[Any], None]) -> Callable[[Any], None]:
+        BROKEN.append((engine, state, invariant, function))
+        return function
+
+    return mark
+
+
+def build(engine: str, plasticity: en.Rule) -> Any:
+    """Every kind of population and projection that has a state of its own; learning, under way."""
+    rng = np.random.default_rng(4)
+    net = en.Network(tau=0.1)
+    net.sensor("a", 3, step=0.1)
+    net.sensor("b", 2, step=0.25, tau=0.3)
+    net.layer("plain", 4, step=0.1, error_step=0.02)
+    net.layer("biased", 6, step=0.1, error_step=0.02, bias=rng.normal(0, 0.3, 6))
+    net.layer("linear", 3, step=0.1, activation="identity", error_step=0.02)
+    net.layer(
+        "curved", 5, step=0.1, activation="leaky", tau=0.2, error_step=0.02, error_tau=0.3, bias=0.1
+    )
+    net.output("y", 2, error_step=0.05, bias=0.1)
+    net.output("c", 2, error_step=0.05, error_tau=0.2, loss="softmax", tolerance=0.02)
+    net.connect("a", "plain")
+    net.connect("a", "biased", bounds=(-1.0, 1.0))
+    net.connect("b", "linear", plastic=False)
+    net.connect("plain", "curved", mask=rng.random((4, 5)) < 0.7, delay=0.013, error_delay=0.02)
+    net.connect("b", "curved")
+    for source in ("biased", "linear", "curved"):
+        net.connect(source, "y")
+    net.connect("curved", "c")
+    plan = make_plan(net, plasticity, rng)
+    found: Any = make_engine(engine, plan, lambda *batch: None)
+    names = [p.name for p in net.populations]
+    for name, n in (("a", 3), ("b", 2), ("y", 2)):
+        found.feed(names.index(name), en.Periodic(rng.normal(0, 1, (100, n)), rate=100))
+    found.feed(names.index("c"), en.Periodic(np.eye(2)[rng.integers(0, 2, 40)], rate=20))
+    return found
+
+
+def index(engine: Any, name: str) -> int:
+    return [p.name for p in engine.plan.populations].index(name)
+
+
+def leads(engine: Any, name: str) -> int:
+    return [q.name for q in engine.plan.projections].index(name)
+
+
+def own(engine: Any, name: str) -> slice:
+    """A population's neurons in the compiled engine's arrays."""
+    return slice(*engine._net.first[index(engine, name) :][:2])
+
+
+def latest(times: Any) -> int:
+    """The neuron of the last finite time: not the one that its population is due for."""
+    finite = np.flatnonzero(np.isfinite(times))
+    assert len(finite) > 1
+    return int(finite[np.argmax(times[finite])])
+
+
+# The compiled engine's own.
+
+
+@breaks("the heap holds every sensor neuron: heap")
+def _(engine: Any) -> None:
+    engine._state.heap[0] = engine._state.heap[1]
+
+
+@breaks("place finds a neuron in the heap: place[0]")
+def _(engine: Any) -> None:
+    engine._state.place[engine._state.heap[0]] = 1
+
+
+@breaks("heap in order: heap")
+def _(engine: Any) -> None:
+    engine._state.cross[engine._state.heap[0]] = 5.0
+
+
+@breaks("heap in order: heap")
+def _(engine: Any) -> None:
+    engine._state.cross[engine._state.heap[-1]] = np.nan
+
+
+@breaks("due for the earliest: biased.due")
+def _(engine: Any) -> None:
+    engine._state.population["due"][index(engine, "biased")] = np.inf
+
+
+@breaks("due for the earliest: curved.error_due")
+def _(engine: Any) -> None:
+    engine._state.population["error_due"][index(engine, "curved")] += 1e-9
+
+
+@breaks("due for the earliest: plain.due")
+def _(engine: Any) -> None:
+    engine._state.cross[own(engine, "plain")] = 1.0
+
+
+@breaks("cursor in its block: feed.cursor[0]")
+def _(engine: Any) -> None:
+    engine._feeds.arrays.cursor[0] = 1000
+
+
+@breaks("all spikes are recorded: buffer.used[0] = np.int64(3)")
+def _(engine: Any) -> None:
+    engine._buffer.used[0] = 3
+
+
+@breaks("flags are 0 or 1: flags[1]")
+def _(engine: Any) -> None:
+    engine._state.flags[1] = 2
+
+
+@breaks("flights in their room: plain -> curved.flights.tail")
+def _(engine: Any) -> None:
+    engine._flights.tail[leads(engine, "plain -> curved")] += 10_000
+
+
+@breaks("amplitude of the traces: y.error_amplitude")
+def _(engine: Any) -> None:
+    first = engine._net.trace_first[index(engine, "y")]
+    engine._state.error_amplitude[first + 2 :][:2] += 1e-9
+
+
+# What both keep, in the compiled engine's arrays.
+
+
+@breaks("starts at t0: now")
+def _(engine: Any) -> None:
+    engine._state.now[0] = -1.0
+
+
+@breaks("starts at t0: now", state="fresh")
+def _(engine: Any) -> None:
+    engine._state.now[0] = 1.0
+
+
+@breaks("lies ahead: a.written")
+def _(engine: Any) -> None:
+    engine._state.population["written_time"][0] = engine.now
+
+
+@breaks("lies ahead: b.sample")
+def _(engine: Any) -> None:
+    engine._feeds.refill()  # a state knows cursors, and blocks are fetched when needed
+    feed = engine._feeds.arrays
+    feed.time[feed.time_first[1] + feed.cursor[1]] = engine.now
+
+
+@breaks("reading finite: a.x[1] = np.float64(nan)")
+def _(engine: Any) -> None:
+    engine._state.x[1] = np.nan
+
+
+@breaks("residual within the threshold: a.phi[1] = np.float64(-0.51)")
+def _(engine: Any) -> None:
+    engine._state.phi[1] = -0.51
+
+
+@breaks("lies ahead: a.cross")
+def _(engine: Any) -> None:
+    i = own(engine, "a").start + np.argmin(engine._state.cross[own(engine, "a")])
+    engine._state.cross[i] = engine.now
+    order = np.argsort(engine._state.cross[engine._state.heap], kind="stable")
+    engine._state.heap[:] = engine._state.heap[order]
+    engine._state.place[engine._state.heap] = np.arange(len(order))
+
+
+@breaks("period of the reading: b.period[0]")
+def _(engine: Any) -> None:
+    engine._state.period[own(engine, "b").start] *= 1.0000001
+
+
+@breaks("next spike within its period")
+def _(engine: Any) -> None:
+    engine._state.cross[engine._state.heap[-1]] += 100.0
+
+
+@breaks("silent at zero: a.cross[0]")
+def _(engine: Any) -> None:
+    engine._state.x[0], engine._state.period[0] = 0.0, np.inf
+
+
+@breaks("off before t0: plain.active[2]", state="fresh")
+def _(engine: Any) -> None:
+    engine._state.active[own(engine, "plain")][2] = True
+
+
+@breaks("without a bend always on: linear.active[1]")
+def _(engine: Any) -> None:
+    engine._state.active[own(engine, "linear")][1] = False
+
+
+@breaks("without a bend no turn: linear.turn[0]")
+def _(engine: Any) -> None:
+    engine._state.turn[own(engine, "linear")] = 9.0
+
+
+@breaks("active has the sign of z: plain.active")
+def _(engine: Any) -> None:
+    engine._state.active[own(engine, "plain")] ^= True
+
+
+@breaks("turns if its bias opposes it: biased.turn")
+def _(engine: Any) -> None:
+    turn = engine._state.turn[own(engine, "biased")]
+    turn[latest(turn)] = np.inf
+
+
+@breaks("turns at z = 0: biased.turn")
+def _(engine: Any) -> None:
+    turn = engine._state.turn[own(engine, "biased")]
+    turn[latest(turn)] -= 1e-9
+
+
+@breaks("active has the sign of z: biased.active")
+def _(engine: Any) -> None:
+    turn = engine._state.turn[own(engine, "biased")]
+    turn[latest(turn)] += 0.1
+
+
+@breaks("lies ahead: biased.turn")
+def _(engine: Any) -> None:
+    turn = engine._state.turn[own(engine, "biased")]
+    turn[0] = engine._state.population["due"][index(engine, "biased")] = engine.now
+
+
+@breaks("residual within the threshold: biased.coder.phi[2]")
+def _(engine: Any) -> None:
+    engine._state.phi[own(engine, "biased")][2] = np.nextafter(0.5, 1.0)
+
+
+@breaks("touched by now: biased.coder.anchor[2]")
+def _(engine: Any) -> None:
+    engine._state.anchor[own(engine, "biased")][2] = 5.0
+
+
+@breaks("lies ahead: biased.coder.cross")
+def _(engine: Any) -> None:
+    engine._state.cross[own(engine, "biased")] = engine.now
+    engine._state.population["due"][index(engine, "biased")] = engine.now
+
+
+@breaks("a drift has a crossing: biased.coder.cross")
+def _(engine: Any) -> None:
+    cross = engine._state.cross[own(engine, "biased")]
+    cross[latest(cross)] = np.inf
+
+
+@breaks("crosses on the threshold: biased.coder.cross")
+def _(engine: Any) -> None:
+    cross = engine._state.cross[own(engine, "biased")]
+    cross[latest(cross)] -= 1e-9
+
+
+@breaks("no threshold is passed over: curved.coder.phi")
+def _(engine: Any) -> None:
+    cross = engine._state.cross[own(engine, "curved")]
+    cross[latest(cross)] += 0.05
+
+
+@breaks("crosses on the threshold: curved.coder.cross")
+def _(engine: Any) -> None:
+    engine._state.side[own(engine, "curved")] *= -1.0
+
+
+@breaks("trace in range: biased.traces[0, 3]")
+def _(engine: Any) -> None:
+    engine._state.u[engine._net.trace_first[index(engine, "biased")] + 3] = 1e300
+
+
+@breaks("trace in range: c.traces")
+def _(engine: Any) -> None:
+    engine._state.u[engine._net.trace_first[index(engine, "c")]] = np.nan
+
+
+@breaks("trace not denormal: plain.traces[0, 0] = np.float64(1e-310)")
+def _(engine: Any) -> None:
+    engine._state.u[engine._net.trace_first[index(engine, "plain")]] = 1e-310
+
+
+@breaks("touched by now: y.clock")
+def _(engine: Any) -> None:
+    engine._state.population["clock"][index(engine, "y")] = 5.0
+
+
+@breaks("touched by now: plain.clock")
+def _(engine: Any) -> None:
+    engine._state.population["clock"][index(engine, "plain")] = -0.1
+
+
+@breaks("target finite or none: y.error.y[1] = np.float64(nan)")
+def _(engine: Any) -> None:
+    engine._state.y[own(engine, "y")][1] = np.nan
+
+
+@breaks("target finite or none: y.error.y[0]")
+def _(engine: Any) -> None:
+    engine._state.gate[own(engine, "y")][0] = False
+
+
+@breaks("no target, no drift: y.error.cross[0]")
+def _(engine: Any) -> None:
+    engine._state.gate[own(engine, "y")][0] = False
+    engine._state.y[own(engine, "y")][0] = 0.0
+
+
+@breaks("crosses on the threshold: y.error.coder.cross")
+def _(engine: Any) -> None:
+    cross = engine._state.error_cross[own(engine, "y")]
+    cross[latest(cross)] -= 1e-9
+
+
+@breaks("a target is whole: c.error.on[1]")
+def _(engine: Any) -> None:
+    engine._state.gate[own(engine, "c")][1] = False
+    engine._state.error_cross[own(engine, "c")][1] = np.inf
+    redo_error_due(engine)
+
+
+@breaks("probabilities sum to 1: c.error.e")
+def _(engine: Any) -> None:
+    engine._state.e[own(engine, "c")][0] += 1e-9
+
+
+@breaks("no target, no error: c.error.e[0]")
+def _(engine: Any) -> None:
+    engine._state.gate[own(engine, "c")] = False
+    engine._state.error_cross[own(engine, "c")] = np.inf
+    redo_error_due(engine)
+
+
+@breaks("no target, no timer: c.error.timer")
+def _(engine: Any) -> None:
+    engine._state.gate[own(engine, "c")] = False
+    engine._state.e[own(engine, "c")] = 0.0
+    engine._state.error_cross[own(engine, "c")] = np.inf
+    redo_error_due(engine)
+
+
+@breaks("evaluated within the tolerance: c.error.timer")
+def _(engine: Any) -> None:
+    engine._state.population["timer"][index(engine, "c")] = np.inf
+    redo_error_due(engine)
+
+
+@breaks("lies ahead: c.error.timer")
+def _(engine: Any) -> None:
+    engine._state.population["timer"][index(engine, "c")] = engine.now
+    redo_error_due(engine)
+
+
+def redo_error_due(engine: Any) -> None:
+    state = engine._state
+    due = min(
+        state.error_cross[own(engine, "c")].min(), state.population["timer"][index(engine, "c")]
+    )
+    state.population["error_due"][index(engine, "c")] = due
+
+
+@breaks("gate is the active bit: biased.error.gate[3]")
+def _(engine: Any) -> None:
+    engine._state.gate[own(engine, "biased")][3] ^= True
+
+
+@breaks("trace in range: curved.error.traces[1, 0]")
+def _(engine: Any) -> None:
+    k = index(engine, "curved")
+    engine._state.g[engine._net.back_trace_first[k] + 5] = -np.inf
+
+
+@breaks("touched by now: curved.error.clock")
+def _(engine: Any) -> None:
+    engine._state.population["error_clock"][index(engine, "curved")] = 5.0
+
+
+@breaks("residual within the threshold: biased.error.coder.phi[0]")
+def _(engine: Any) -> None:
+    engine._state.error_phi[own(engine, "biased")][0] = 0.6
+
+
+@breaks("crosses on the threshold: curved.error.coder.cross")
+def _(engine: Any) -> None:
+    engine._state.error_side[own(engine, "curved")] *= -1.0
+
+
+@breaks("no error while not learning: biased.error.gate[2]", state="off")
+def _(engine: Any) -> None:
+    engine._state.gate[own(engine, "biased")][2] = True
+
+
+@breaks("no error while not learning: biased.error.traces", state="off")
+def _(engine: Any) -> None:
+    gate, active = (getattr(engine._state, name) for name in ("gate", "active"))
+    gate[own(engine, "biased")] = active[own(engine, "biased")]
+    engine._state.error_phi[own(engine, "biased")][2] = 0.1
+
+
+@breaks("no error while not learning: y.error.phi[1]", state="off")
+def _(engine: Any) -> None:
+    engine._state.error_phi[own(engine, "y")][1] = 0.1
+
+
+@breaks("no error while not learning: plain -> curved.error_flights", state="off")
+def _(engine: Any) -> None:
+    q = leads(engine, "plain -> curved")
+    engine._error_flights.head[q], engine._error_flights.tail[q] = 0, 1
+    place = engine._error_flights.first[q]
+    engine._error_flights.time[place] = np.nextafter(engine.now, 1.0)
+    engine._error_flights.neuron[place], engine._error_flights.quanta[place] = 0, 1.0
+
+
+@breaks("no trace while not learning: a -> plain.memory[3][1]", state="off")
+def _(engine: Any) -> None:
+    engine._state.post[1] = 0.1
+
+
+def under_way(engine: Any) -> slice:
+    """Where the spikes under way from plain to curved lie; at least three."""
+    q, flights = leads(engine, "plain -> curved"), engine._flights
+    assert flights.tail[q] - flights.head[q] > 2
+    return slice(flights.first[q] + flights.head[q], flights.first[q] + flights.tail[q])
+
+
+@breaks("flights in order: plain -> curved.flights.time")
+def _(engine: Any) -> None:
+    time = engine._flights.time[under_way(engine)]
+    time[:] = time[::-1].copy()
+
+
+@breaks("lies ahead: plain -> curved.flights.time[0]")
+def _(engine: Any) -> None:
+    engine._flights.time[under_way(engine)][0] = engine.now
+
+
+@breaks("sent by now: plain -> curved.flights.time")
+def _(engine: Any) -> None:
+    engine._flights.time[under_way(engine)][-1] = engine.now + 0.014
+
+
+@breaks("sent by a neuron: plain -> curved.flights.neuron[1] = np.int64(4)")
+def _(engine: Any) -> None:
+    engine._flights.neuron[under_way(engine)][1] = 4
+
+
+@breaks("counts are whole: plain -> curved.flights.quanta[0] = np.float64(0.0)")
+def _(engine: Any) -> None:
+    engine._flights.quanta[under_way(engine)][0] = 0.0
+
+
+@breaks("no spike is lost: plain -> curved.counters")
+def _(engine: Any) -> None:
+    engine._flights.head[leads(engine, "plain -> curved")] += 1
+
+
+@breaks("no spike is lost: curved -> y.counters[1]")
+def _(engine: Any) -> None:
+    engine.counters.projection[leads(engine, "curved -> y"), ar.FORWARD + 1] += 1
+
+
+@breaks("no error spike appears from nowhere: curved -> c.counters[0]")
+def _(engine: Any) -> None:
+    engine.counters.projection[leads(engine, "curved -> c"), ar.BACKWARD] += 1
+
+
+@breaks("guarded at most once a pass: b -> curved.counters")
+def _(engine: Any) -> None:
+    engine.counters.projection[leads(engine, "b -> curved"), ar.GUARDED] += 10_000
+
+
+@breaks("weights finite: a -> plain.weights[2] = np.float64(inf)")
+def _(engine: Any) -> None:
+    engine._weights[2] = np.inf
+
+
+@breaks("weights within their bounds: a -> biased.weights[0] = np.float64(1.5)")
+def _(engine: Any) -> None:
+    engine._weights[engine._net.weight_first[1]] = 1.5
+
+
+@breaks("rate finite and not negative: a -> plain.rate")
+def _(engine: Any) -> None:
+    engine._state.projection["rate"][0] = np.nan
+
+
+@breaks("booked in time: a -> plain.origin")
+def _(engine: Any) -> None:
+    engine._state.projection["origin"][0] = 0.0
+
+
+@breaks("trace in range: a -> plain.charge[2]")
+def _(engine: Any) -> None:
+    engine._state.charge[2] = np.nan
+
+
+@breaks("trace not denormal: a -> plain.post[0]")
+def _(engine: Any) -> None:
+    engine._state.post[0] = -5e-324
+
+
+@breaks("owed finite: a -> plain.owed[0]")
+def _(engine: Any) -> None:
+    engine._state.owed[0] = np.inf
+
+
+@breaks("no row has seen the future: a -> plain.seen[1]")
+def _(engine: Any) -> None:
+    engine._state.seen[1] = engine._state.version[0] + 1
+
+
+@breaks("with bounds no row waits: a -> biased.seen[0]")
+def _(engine: Any) -> None:
+    engine._state.version[1] += 1
+
+
+@breaks("a row that is up to date is owed nothing: a -> plain.booked")
+def _(engine: Any) -> None:
+    assert (engine._state.seen[:3] == engine._state.version[0]).any()
+    engine._state.booked[:12] += 1e-15
+
+
+@breaks("N is the sum of squares: a -> plain.power")
+def _(engine: Any) -> None:
+    engine._state.projection["power"][0] *= 1.001
+
+
+@breaks("N is the sum of squares: a -> plain.power")
+def _(engine: Any) -> None:
+    engine._state.charge[0] += 0.01
+
+
+@breaks("J is a sum of squares: a -> plain.jumps")
+def _(engine: Any) -> None:
+    engine._state.projection["jumps"][0] = -1.0
+
+
+@breaks("touched by now: a -> plain.clock", state="Past")
+def _(engine: Any) -> None:
+    engine._state.projection["trace_clock"][0] = 5.0
+
+
+@breaks("trace in range: a -> plain.x_hat[2]", state="Reconstruction")
+def _(engine: Any) -> None:
+    engine._state.charge[2] = np.nan
+
+
+@breaks("trace not denormal: a -> plain.e_hat[0]", state="Reconstruction")
+def _(engine: Any) -> None:
+    engine._state.post[0] = 1e-309
+
+
+@breaks("an open product only decays: a -> plain.u", state="Past")
+def _(engine: Any) -> None:
+    engine._state.booked[:12] *= -1.0
+
+
+# The reference engine's own.
+
+
+@breaks("queue in step", "actors")
+def _(engine: Any) -> None:
+    key = next(iter(engine._queue._times))
+    engine._queue._times[key] += 1e-9
+
+
+@breaks("queued times are finite", "actors")
+def _(engine: Any) -> None:
+    key = (index(engine, "linear"), "turn", 0)
+    engine._queue._times[key] = np.inf
+    engine._queue._order.add((np.inf, key))
+
+
+@breaks("queued when the neuron says: a.cross[0]", "actors")
+def _(engine: Any) -> None:
+    engine._sensors[0][0].next += 1e-9
+
+
+@breaks("queued when the neuron says: c.timer[0] = np.float64(inf)", "actors")
+def _(engine: Any) -> None:
+    engine._queue.cancel((index(engine, "c"), "timer", 0))
+
+
+@breaks("queued when the neuron says: plain.turn[3] = np.float64(9.0)", "actors")
+def _(engine: Any) -> None:
+    engine._queue.schedule((index(engine, "plain"), "turn", 3), 9.0)
+
+
+@breaks("slope of the active bit: biased.coder[1]", "actors")
+def _(engine: Any) -> None:
+    neuron = engine._layers[index(engine, "biased")][1]
+    neuron.active = not neuron.active
+
+
+@breaks("level of the bias: biased.coder[1]", "actors")
+def _(engine: Any) -> None:
+    engine._layers[index(engine, "biased")][1].coder.level = 0.0
+
+
+@breaks("amplitude of the traces: curved.coder[4]", "actors")
+def _(engine: Any) -> None:
+    engine._layers[index(engine, "curved")][4].traces[0] += 1e-9
+
+
+@breaks("level of the error: y.error.coder[0]", "actors")
+def _(engine: Any) -> None:
+    engine._losses[index(engine, "y")][0].y += 1e-9
+
+
+@breaks("amplitude of the traces: y.error.coder[1]", "actors")
+def _(engine: Any) -> None:
+    engine._losses[index(engine, "y")][1].coder.amplitude[1] += 1e-9
+
+
+@breaks("level of the error: c.error.coder[1]", "actors")
+def _(engine: Any) -> None:
+    engine._softmax[index(engine, "c")].e[1] += 1e-9
+
+
+@breaks("amplitude of the traces: curved.error.coder[0]", "actors")
+def _(engine: Any) -> None:
+    engine._errors[index(engine, "curved")][0].traces[0] += 1e-9
+
+
+# What both keep, in the reference engine's objects: one of each kind, as the rules are the same.
+
+
+@breaks("starts at t0: now", "actors", "fresh")
+def _(engine: Any) -> None:
+    engine.now = 1.0
+
+
+@breaks("lies ahead: a.written", "actors")
+def _(engine: Any) -> None:
+    engine._written[0] = (engine.now, [0.0] * 3)
+
+
+@breaks("lies ahead: b.sample", "actors")
+def _(engine: Any) -> None:
+    engine._cursor[1] -= 1
+
+
+@breaks("residual within the threshold: a.phi[1]", "actors")
+def _(engine: Any) -> None:
+    engine._sensors[0][1].phi = np.nan
+
+
+@breaks("active has the sign of z: plain.active[0, 0]", "actors")
+def _(engine: Any) -> None:
+    neuron = engine._layers[index(engine, "plain")][0]
+    neuron.active = not neuron.active
+    neuron.coder.slope = neuron.slope
+
+
+@breaks("trace not denormal: plain.traces[0, 2]", "actors")
+def _(engine: Any) -> None:
+    engine._layers[index(engine, "plain")][2].traces[0] = 1e-310
+
+
+@breaks("residual within the threshold: curved.coder.phi[0]", "actors")
+def _(engine: Any) -> None:
+    engine._layers[index(engine, "curved")][0].coder.phi = 0.6
+
+
+@breaks("touched by now: y.clock", "actors")
+def _(engine: Any) -> None:
+    engine._clock[index(engine, "y")] = 5.0
+
+
+@breaks("probabilities sum to 1: c.error.e", "actors")
+def _(engine: Any) -> None:
+    engine._softmax[index(engine, "c")].y[1] += 1e-9
+
+
+@breaks("gate is the active bit: biased.error.gate[3]", "actors")
+def _(engine: Any) -> None:
+    neuron = engine._errors[index(engine, "biased")][3]
+    neuron.gate = not neuron.gate
+
+
+@breaks("no error while not learning: y.error.phi[0]", "actors", "off")
+def _(engine: Any) -> None:
+    engine._losses[index(engine, "y")][0].coder.phi = 0.1
+
+
+@breaks("no spike is lost: plain -> curved.counters[0]", "actors")
+def _(engine: Any) -> None:
+    engine._synapses[leads(engine, "plain -> curved")].flights.under_way.pop()
+
+
+@breaks("flights in order: plain -> curved.flights.time", "actors")
+def _(engine: Any) -> None:
+    engine._synapses[leads(engine, "plain -> curved")].flights.under_way.reverse()
+
+
+@breaks("weights within their bounds: a -> biased.weights[2]", "actors")
+def _(engine: Any) -> None:
+    engine._synapses[1].rows[0][2] = -1.5
+
+
+@breaks("N is the sum of squares: a -> plain.power", "actors")
+def _(engine: Any) -> None:
+    engine._synapses[0].memory.power *= 1.001
+
+
+@breaks("a row that is up to date is owed nothing: a -> plain.booked", "actors")
+def _(engine: Any) -> None:
+    for row in engine._synapses[0].memory.booked:
+        row[0] += 1e-15
+
+
+@breaks("an open product only decays: a -> plain.u", "actors", "Past")
+def _(engine: Any) -> None:
+    for row in engine._synapses[0].memory.u:
+        row[:] = [-u for u in row]
+
+
+@breaks("trace in range: a -> plain.e_hat[3]", "actors", "Reconstruction")
+def _(engine: Any) -> None:
+    engine._synapses[0].memory.e_hat[3] = np.inf
+
+
+RULES = {"STDP": en.STDP(0.1), "Past": en.Past(0.1), "Reconstruction": en.Reconstruction(0.1)}
+
+
+@pytest.fixture(scope="module")
+def states() -> dict[tuple[str, str], tuple[Any, Any]]:
+    """Engines in the middle of a run, before one and with learning off, and their states."""
+    found = {}
+    for engine in ENGINES:
+        for name, plasticity in RULES.items():
+            ran = build(engine, plasticity)
+            ran.advance(0.6, inclusive=True)
+            found[engine, name] = ran, ran.state()
+        fresh, off = build(engine, en.STDP(0.1)), build(engine, en.STDP(0.1))
+        found[engine, "fresh"] = fresh, fresh.state()
+        off.advance(0.3)
+        off.learning = False
+        off.advance(0.4)
+        found[engine, "off"] = off, off.state()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("engine", "state", "message", "corrupt"),
+    BROKEN,
+)
+def test_a_broken_invariant_is_named(
+    states: dict[tuple[str, str], tuple[Any, Any]],
+    engine: str,
+    state: str,
+    message: str,
+    corrupt: Callable[[Any], None],
+) -> None:
+    found, saved = states[engine, state]
+    found.restore(saved)
+    found._check()
+    corrupt(found)
+    with pytest.raises(AssertionError, match=re.escape(message)):
+        found._check()
+    if engine == "compiled":
+        found._buffer.used[0] = 0  # no part of a state

@@ -48,15 +48,15 @@ def check(view: View) -> None:
         check_decoder(output.decoder, view)
     for layer in view.layers:
         check_decoder(layer.decoder, view)
-        check_coder(layer.coder, view)
         check_layer(layer, view)
+        check_coder(layer.coder, view)
     for loss in view.losses:
-        check_coder(loss.coder, view)
         check_loss(loss, view)
+        check_coder(loss.coder, view)
     for error in view.errors:
         check_decoder(error.decoder, view)
-        check_coder(error.coder, view)
         check_error(error, view)
+        check_coder(error.coder, view)
     for projection in view.projections:
         check_flights(projection.flights, view)
         check_flights(projection.error_flights, view)
@@ -201,7 +201,7 @@ def check_loss(loss: Loss, view: View) -> None:
         decoder = loss.output.decoder
         moves = np.abs(decoder.at(view.now) - decoder.at(loss.timer)).sum(axis=0)
         size = np.abs(decoder.traces).sum(axis=0)
-        rounded = np.spacing(min(loss.timer, 1e15)) / decoder.taus.min()
+        rounded = np.spacing(loss.timer) / decoder.taus.min() if loss.timer < np.inf else 0.0
         most = loss.tolerance * (1.0 + ROUNDINGS * EPS) + size * (ROUNDINGS * EPS + 2.0 * rounded)
         demand("evaluated within the tolerance", f"{where}.timer", moves <= most, loss.timer)
 
