@@ -863,7 +863,7 @@ def _(engine: Any) -> None:
 
 @breaks("amplitude of the traces: y.error.coder[1]", "actors")
 def _(engine: Any) -> None:
-    engine._losses[index(engine, "y")][1].coder.amplitude[1] += 1e-9
+    engine._losses[index(engine, "y")][1].coders[0].amplitude[1] += 1e-9
 
 
 @breaks("level of the error: c.error.coder[1]", "actors")
@@ -934,7 +934,7 @@ def _(engine: Any) -> None:
 
 @breaks("no error while not learning: y.error.phi[0]", "actors", "off")
 def _(engine: Any) -> None:
-    engine._losses[index(engine, "y")][0].coder.phi = 0.1
+    engine._losses[index(engine, "y")][0].coders[0].phi = 0.1
 
 
 @breaks("no spike is lost: plain -> curved.counters[0]", "actors")

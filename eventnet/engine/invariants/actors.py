@@ -25,6 +25,7 @@ from eventnet.engine.invariants.view import (
     View,
     demand,
 )
+from eventnet.engine.neurons import next_cross
 from eventnet.plasticity.past import OpenAreas
 from eventnet.plasticity.rule import Traces as RuleTraces
 from eventnet.plasticity.stdp import Ledger as RuleLedger
@@ -32,6 +33,7 @@ from eventnet.plasticity.stdp import Ledger as RuleLedger
 if TYPE_CHECKING:
     from eventnet.engine import neurons, synapses
     from eventnet.engine.actors import ActorsEngine, Key
+    from eventnet.engine.plan import Plan
 
 
 def check(engine: ActorsEngine) -> None:
@@ -51,12 +53,12 @@ def check_queue(engine: ActorsEngine) -> None:
         own |= {(p, "cross", i): neuron.coder.cross for i, neuron in enumerate(layers)}
         own |= {(p, "turn", i): neuron.turn for i, neuron in enumerate(layers)}
     for p, losses in engine._losses.items():
-        own |= {(p, "error", i): loss.coder.cross for i, loss in enumerate(losses)}
+        own |= {(p, "error", i): next_cross(loss.coders) for i, loss in enumerate(losses)}
     for p, softmax in engine._softmax.items():
-        own |= {(p, "error", i): coder.cross for i, coder in enumerate(softmax.coders)}
+        own |= {(p, "error", i): next_cross(coders) for i, coders in enumerate(softmax.coders)}
         own[p, "timer", 0] = softmax.timer
     for p, errors in engine._errors.items():
-        own |= {(p, "error", i): error.coder.cross for i, error in enumerate(errors)}
+        own |= {(p, "error", i): next_cross(error.coders) for i, error in enumerate(errors)}
     queued = dict(engine._queue.items())
     names = [p.name for p in engine.plan.populations]
     for key in queued.keys() | own.keys():
@@ -82,17 +84,20 @@ def check_curves(engine: ActorsEngine) -> None:
         for i, (loss, output) in enumerate(zip(losses, engine._outputs[p], strict=True)):
             if loss.on:
                 where, level = f"{name}.error.coder[{i}]", loss.bias - loss.y
-                demand("level of the error", where, loss.coder.level == level, loss.coder.level)
-                _check_amplitude(where, loss.coder, output.traces, engine._clock[p])
+                for coder in loss.coders:
+                    demand("level of the error", where, coder.level == level, coder.level)
+                    _check_amplitude(where, coder, output.traces, engine._clock[p])
     for p, softmax in engine._softmax.items():
         name = engine.plan.populations[p].name
-        levels = np.array([coder.level for coder in softmax.coders])
-        demand("level of the error", f"{name}.error.coder", levels == softmax.e, levels)
+        for members in zip(*softmax.coders, strict=True):
+            levels = np.array([coder.level for coder in members])
+            demand("level of the error", f"{name}.error.coder", levels == softmax.e, levels)
     for p, errors in engine._errors.items():
         name = engine.plan.populations[p].name
         for i, error in enumerate(errors):
             where = f"{name}.error.coder[{i}]"
-            _check_amplitude(where, error.coder, error.traces, engine._error_clock[p])
+            for coder in error.coders:
+                _check_amplitude(where, coder, error.traces, engine._error_clock[p])
 
 
 def _check_amplitude(where: str, coder: neurons.Coder, traces: Floats, clock: float) -> None:
@@ -120,14 +125,13 @@ def view(engine: ActorsEngine) -> View:
             found.sensors.append(_sensor(engine, k))
         elif p.kind == "layer":
             found.layers.append(_layer(engine, k))
-            if plan.has_error[k]:
-                found.errors.append(_layer_error(engine, k))
+            found.errors += [_layer_error(engine, k, place) for place in _coders(plan, k)]
         elif p.kind == "output":
             outputs = engine._outputs[k]
             decoder = _decoder(p.name, engine._clock[k], outputs, plan.groups[k])
             found.outputs.append(Output(p.name, decoder, p.bias))
-            if plan.has_error[k]:
-                found.losses.append(_loss(engine, k, found.outputs[-1]))
+            output = found.outputs[-1]
+            found.losses += [_loss(engine, k, place, output) for place in _coders(plan, k)]
     found.projections = [_projection(engine, q) for q in range(len(plan.projections))]
     return found
 
@@ -196,26 +200,35 @@ def _layer(engine: ActorsEngine, k: int) -> Layer:
     )
 
 
-def _layer_error(engine: ActorsEngine, k: int) -> LayerError:
-    where, members = f"{engine.plan.populations[k].name}.error", engine._errors[k]
+def _coders(plan: Plan, k: int) -> range:
+    """Return the places of a population's error coders among its neurons' own."""
+    return range(len(plan.coders_of(k)))
+
+
+def _where(plan: Plan, k: int, place: int) -> str:
+    return plan.coders[plan.coders_of(k)[place]].name
+
+
+def _layer_error(engine: ActorsEngine, k: int, place: int) -> LayerError:
+    where, members = _where(engine.plan, k, place), engine._errors[k]
     return LayerError(
         where,
         _decoder(where, engine._error_clock[k], members, engine.plan.error_groups[k]),
-        _coder(f"{where}.coder", [neuron.coder for neuron in members]),
+        _coder(f"{where}.coder", [neuron.coders[place] for neuron in members]),
         np.array([neuron.gate for neuron in members]),
         np.array([neuron.active for neuron in engine._layers[k]]),
     )
 
 
-def _loss(engine: ActorsEngine, k: int, output: Output) -> Loss:
+def _loss(engine: ActorsEngine, k: int, place: int, output: Output) -> Loss:
     p = engine.plan.populations[k]
-    where = f"{p.name}.error"
+    where = _where(engine.plan, k, place)
     if k in engine._softmax:
         softmax = engine._softmax[k]
         return Loss(
             where,
             output,
-            _coder(f"{where}.coder", softmax.coders),
+            _coder(f"{where}.coder", [coders[place] for coders in softmax.coders]),
             np.full(p.size, softmax.on),
             _floats(softmax.y),
             True,
@@ -227,7 +240,7 @@ def _loss(engine: ActorsEngine, k: int, output: Output) -> Loss:
     return Loss(
         where,
         output,
-        _coder(f"{where}.coder", [loss.coder for loss in members]),
+        _coder(f"{where}.coder", [loss.coders[place] for loss in members]),
         np.array([loss.on for loss in members]),
         _floats(loss.y for loss in members),
         False,

@@ -61,7 +61,10 @@ def check_due(engine: CompiledEngine) -> None:
         if p.kind == "layer":
             due = min(state.cross[own].min(), state.turn[own].min())
         if p.kind in ("layer", "output"):
-            error_due = min(state.error_cross[own].min(), record["timer"])
+            cross = [
+                state.error_cross[_own(engine, c)].min() for c in engine.plan.coders_of(p.index)
+            ]
+            error_due = min(*cross, record["timer"], np.inf)
         demand("due for the earliest", f"{p.name}.due", record["due"] == due, record["due"])
         right = record["error_due"] == error_due
         demand("due for the earliest", f"{p.name}.error_due", right, record["error_due"])
@@ -93,13 +96,12 @@ def view(engine: CompiledEngine) -> View:
             found.sensors.append(_sensor(engine, k))
         elif p.kind == "layer":
             found.layers.append(_layer(engine, k, found.started))
-            if plan.has_error[k]:
-                found.errors.append(_layer_error(engine, k))
+            found.errors += [_layer_error(engine, k, c) for c in plan.coders_of(k)]
         elif p.kind == "output":
             a, b = engine._net.first[k : k + 2]
             found.outputs.append(Output(p.name, _decoder(engine, k), engine._net.bias[a:b]))
-            if plan.has_error[k]:
-                found.losses.append(_loss(engine, k, found.outputs[-1]))
+            output = found.outputs[-1]
+            found.losses += [_loss(engine, k, c, output) for c in plan.coders_of(k)]
     found.projections = [_projection(engine, q) for q in range(len(plan.projections))]
     return found
 
@@ -170,13 +172,18 @@ def _layer(engine: CompiledEngine, k: int, started: bool) -> Layer:
     return Layer(p.name, decoder, coder, bias, p.leak, active, state.turn[own])
 
 
-def _layer_error(engine: CompiledEngine, k: int) -> LayerError:
+def _own(engine: CompiledEngine, c: int) -> slice:
+    """Return where the neurons of an error coder lie."""
+    return slice(*engine._net.coder_first[c : c + 2])
+
+
+def _layer_error(engine: CompiledEngine, k: int, c: int) -> LayerError:
     p, state, net = engine.plan.populations[k], engine._state, engine._net
-    assert p.error_step is not None
+    where, mine = engine.plan.coders[c].name, _own(engine, c)
     own = slice(*net.first[k : k + 2])
     first = net.back_trace_first
     decoder = Decoder(
-        f"{p.name}.error",
+        where,
         float(state.population["error_clock"][k]),
         state.g[first[k] : first[k + 1]].reshape(-1, p.size),
         np.array(engine.plan.error_groups[k]),
@@ -185,24 +192,24 @@ def _layer_error(engine: CompiledEngine, k: int) -> LayerError:
     matched = net.population["error_matched"][k]
     anchor = np.full(p.size, decoder.clock) if matched else state.error_anchor[own]
     coder = Coder(
-        f"{p.name}.error.coder",
+        f"{where}.coder",
         p.threshold,
         p.error_tau,
-        state.error_phi[own],
+        state.error_phi[mine],
         anchor,
-        state.error_cross[own],
-        state.error_side[own],
-        np.where(gate, 1.0, p.leak) / p.error_step,
+        state.error_cross[mine],
+        state.error_side[mine],
+        np.where(gate, 1.0, p.leak) / engine.plan.coders[c].step,
         np.zeros(p.size),
         _amplitude(decoder, anchor, p.error_tau),
         decoder.taus,
     )
-    return LayerError(f"{p.name}.error", decoder, coder, gate, state.active[own])
+    return LayerError(where, decoder, coder, gate, state.active[own])
 
 
-def _loss(engine: CompiledEngine, k: int, output: Output) -> Loss:
+def _loss(engine: CompiledEngine, k: int, c: int, output: Output) -> Loss:
     p, state, net = engine.plan.populations[k], engine._state, engine._net
-    assert p.error_step is not None
+    where, mine = engine.plan.coders[c].name, _own(engine, c)
     own = slice(*net.first[k : k + 2])
     softmax, on = p.loss == "softmax", state.gate[own]
     straight = softmax or net.population["error_matched"][k]
@@ -217,20 +224,20 @@ def _loss(engine: CompiledEngine, k: int, output: Output) -> Loss:
         demand("amplitude of the traces", f"{p.name}.error_amplitude", near, amplitude)
     level = state.e[own] if softmax else np.where(on, output.bias - state.y[own], 0.0)
     coder = Coder(
-        f"{p.name}.error.coder",
+        f"{where}.coder",
         p.threshold,
         p.error_tau,
-        state.error_phi[own],
+        state.error_phi[mine],
         anchor,
-        state.error_cross[own],
-        np.sign(level) if straight else state.error_side[own],
-        np.full(p.size, 1.0 / p.error_step),
+        state.error_cross[mine],
+        np.sign(level) if straight else state.error_side[mine],
+        np.full(p.size, 1.0 / engine.plan.coders[c].step),
         level,
         amplitude,
         taus,
     )
     return Loss(
-        f"{p.name}.error",
+        where,
         output,
         coder,
         on,
