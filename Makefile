@@ -3,17 +3,25 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+ENGINES := tests/test_engines.py::test_engines_agree_event_for_event
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test nightly lint clean
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed-demo  ## Run the main scenario: fetch a drone's flight, learn online, show what it cost
 	@$(BIN)/eventnet run drone
 
 test: lint  ## Lint, check types and run all tests
 	@$(BIN)/python -m pytest -n 2
+
+# Bounds are checked in kernels compiled anew; without the JIT the engines agree on the suite's networks.
+nightly: lint  ## Compare the engines on 2,000 random networks, with bounds checked and without the JIT too
+	@HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --timeout 10000 $(ENGINES) tests/test_invariants.py
+	@HYPOTHESIS_PROFILE=nightly NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(VENV)/boundscheck \
+	  $(BIN)/python -m pytest --timeout 10000 $(ENGINES)
+	@NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest --timeout 10000 $(ENGINES)
 
 lint: $(VENV)/installed-dev  ## Lint and check types only
 	@$(BIN)/ruff check --quiet

@@ -47,8 +47,9 @@ class Settings:
         "future" is `STDP` without its guard.
     k_alpha : float
         ``exp(-dt/tau)`` of all coders, in (0, 1).
-    k_alpha_later : float or None
-        From the second epoch on.
+    k_alpha_later, step_later : float or None
+        `k_alpha` and `step` once `later_from` epochs are done; None: as before.
+    later_from : int
     step, hidden_step, error_step, hidden_error_step : float
         Of the pixels, the hidden layers, the output's error and the hidden layers' errors. If scales
         adapt they are relative to the signals' mean size.
@@ -72,6 +73,8 @@ class Settings:
     rule: str = "future"
     k_alpha: float = 0.5
     k_alpha_later: float | None = None
+    step_later: float | None = None
+    later_from: int = 1
     step: float = 0.25
     hidden_step: float = 0.25
     error_step: float = 0.05
@@ -96,13 +99,24 @@ class Settings:
                 raise ConfigError(f"{name}={value}: must be between 0 and 1")
         if not (0 < self.lr_end <= self.lr < math.inf):
             raise ConfigError(f"lr={self.lr}, lr_end={self.lr_end}: must be 0 < lr_end <= lr")
-        if self.epochs < 1 or self.samples < 1:
-            raise ConfigError(f"epochs={self.epochs}, samples={self.samples}: must be >= 1")
+        for name in ("epochs", "samples", "later_from"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}={getattr(self, name)}: must be >= 1")
 
     def k_alpha_of(self, epoch: int) -> float:
         """Return k_alpha in an epoch, counted from 0."""
         later = self.k_alpha_later
-        return self.k_alpha if epoch == 0 or later is None else later
+        return self.k_alpha if epoch < self.later_from or later is None else later
+
+    def step_of(self, epoch: int) -> float:
+        """Return the pixels' step in an epoch, counted from 0."""
+        later = self.step_later
+        return self.step if epoch < self.later_from or later is None else later
+
+    def stage_of(self, epoch: int) -> int:
+        """Return the first epoch of the stage that an epoch is in, counted from 0."""
+        changes = self.k_alpha_later is not None or self.step_later is not None
+        return self.later_from if changes and epoch >= self.later_from else 0
 
     def lr_of(self, epoch: int) -> float:
         """Return the learning rate a tick in an epoch, counted from 0."""
@@ -286,8 +300,8 @@ class Training:
         settings, epoch = self.settings, self.epoch
         if epoch >= settings.epochs:
             raise ConfigError(f"epochs={settings.epochs}: all are done")
-        if settings.k_alpha_of(epoch) != settings.k_alpha_of(max(epoch - 1, 0)):
-            # Time constants are a network's: the next one goes on with weights and biases.
+        if epoch and settings.stage_of(epoch) == epoch:
+            # Time constants and steps are a network's: the next one goes on with weights and biases.
             self._sim = self._simulation(epoch, self.weights, self.biases)
         self._sim.scale_lr(settings.lr_of(epoch) / settings.lr)
         until = ((epoch + 1) * self.samples - 1) * CLOCK
@@ -332,11 +346,7 @@ class Training:
             If it belongs to another training, is missing or damaged.
         """
         empty = [np.zeros(pair) for pair in pairwise(self.sizes)]
-        stage = next(
-            e
-            for e in range(epoch)
-            if self.settings.k_alpha_of(e) == self.settings.k_alpha_of(epoch - 1)
-        )
+        stage = self.settings.stage_of(epoch - 1)
         self._sim = self._simulation(stage, empty, [np.zeros(n) for n in self.sizes[1:]])
         self._sim.load(path)
         self.epoch = epoch
@@ -352,7 +362,7 @@ class Training:
         t0 = epoch * self.samples * CLOCK
         bias_step = 1.0 if s.bias else None
         net = Network(tau=-CLOCK / math.log(s.k_alpha_of(epoch)))
-        net.sensor("pixels", self.sizes[0], step=s.step)
+        net.sensor("pixels", self.sizes[0], step=s.step_of(epoch))
         for name, size in zip(self._names[1:-1], self.sizes[1:-1], strict=True):
             net.layer(
                 name,

@@ -9,7 +9,7 @@ from hypothesis import settings
 
 # No deadline: an example that triggers a compilation takes seconds, and the machine may be busy.
 settings.register_profile("default", deadline=None, print_blob=True)
-settings.register_profile("nightly", settings.get_profile("default"), max_examples=5000)
+settings.register_profile("nightly", settings.get_profile("default"), max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
