@@ -47,6 +47,8 @@ class Settings:
         "future" is `STDP` without its guard.
     k_alpha : float
         ``exp(-dt/tau)`` of all coders, in (0, 1).
+    hidden_k_alpha : float or None
+        That of the hidden layers' own signals, if another.
     k_alpha_later, step_later : float or None
         `k_alpha` and `step` once `later_from` epochs are done; None: as before.
     later_from : int
@@ -72,6 +74,7 @@ class Settings:
     hidden: tuple[int, ...] = (200,)
     rule: str = "future"
     k_alpha: float = 0.5
+    hidden_k_alpha: float | None = None
     k_alpha_later: float | None = None
     step_later: float | None = None
     later_from: int = 1
@@ -93,7 +96,7 @@ class Settings:
             raise ConfigError(f"hidden={self.hidden}: must be sizes of hidden layers, each >= 1")
         if self.rule not in RULES:
             raise unknown("rule of a clocked classifier", self.rule, RULES)
-        for name in ("k_alpha", "k_alpha_later"):
+        for name in ("k_alpha", "hidden_k_alpha", "k_alpha_later"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1:
                 raise ConfigError(f"{name}={value}: must be between 0 and 1")
@@ -212,6 +215,11 @@ class Epoch:
     def energy_uj(self) -> float:
         """Energy of the additions an image, microjoules, 32-bit integers (Horowitz 2014)."""
         return self.additions * INT_ADD_PJ * 1e-6
+
+
+def tau_of(k_alpha: float) -> float:
+    """Return the time constant (s) by which a signal fades to `k_alpha` in a tick."""
+    return -CLOCK / math.log(k_alpha)
 
 
 def initial_weights(sizes: Sequence[int], seed: int = 0) -> list[Floats]:
@@ -361,12 +369,15 @@ class Training:
         s = self.settings
         t0 = epoch * self.samples * CLOCK
         bias_step = 1.0 if s.bias else None
-        net = Network(tau=-CLOCK / math.log(s.k_alpha_of(epoch)))
+        tau = tau_of(s.k_alpha_of(epoch))
+        net = Network(tau=tau)
         net.sensor("pixels", self.sizes[0], step=s.step_of(epoch))
         for name, size in zip(self._names[1:-1], self.sizes[1:-1], strict=True):
             net.layer(
                 name,
                 size,
+                tau=tau_of(s.hidden_k_alpha or s.k_alpha_of(epoch)),
+                error_tau=tau,
                 step=s.hidden_step,
                 error_step=s.hidden_error_step,
                 bias_step=bias_step,
