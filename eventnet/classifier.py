@@ -47,11 +47,10 @@ class Settings:
         "future" is `STDP` without its guard.
     k_alpha : float
         ``exp(-dt/tau)`` of all coders, in (0, 1).
-    hidden_k_alpha : float or None
-        That of the hidden layers' own signals, if another.
     k_alpha_later, step_later : float or None
-        `k_alpha` and `step` once `later_from` epochs are done; None: as before.
+        `k_alpha` and `step` in a second stage; None: as before.
     later_from : int
+        Epochs before the second stage; negative: as many epochs from the end.
     step, hidden_step, error_step, hidden_error_step : float
         Of the pixels, the hidden layers, the output's error and the hidden layers' errors. If scales
         adapt they are relative to the signals' mean size.
@@ -74,7 +73,6 @@ class Settings:
     hidden: tuple[int, ...] = (200,)
     rule: str = "future"
     k_alpha: float = 0.5
-    hidden_k_alpha: float | None = None
     k_alpha_later: float | None = None
     step_later: float | None = None
     later_from: int = 1
@@ -96,30 +94,38 @@ class Settings:
             raise ConfigError(f"hidden={self.hidden}: must be sizes of hidden layers, each >= 1")
         if self.rule not in RULES:
             raise unknown("rule of a clocked classifier", self.rule, RULES)
-        for name in ("k_alpha", "hidden_k_alpha", "k_alpha_later"):
+        for name in ("k_alpha", "k_alpha_later"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1:
                 raise ConfigError(f"{name}={value}: must be between 0 and 1")
         if not (0 < self.lr_end <= self.lr < math.inf):
             raise ConfigError(f"lr={self.lr}, lr_end={self.lr_end}: must be 0 < lr_end <= lr")
-        for name in ("epochs", "samples", "later_from"):
+        for name in ("epochs", "samples"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: must be >= 1")
+        if self.later_from == 0:
+            raise ConfigError("later_from=0: a second stage begins after 1 epoch or more")
+
+    @property
+    def turn(self) -> int:
+        """The first epoch of the second stage, counted from 0."""
+        n = self.later_from
+        return n if n > 0 else max(self.epochs + n, 1)
 
     def k_alpha_of(self, epoch: int) -> float:
         """Return k_alpha in an epoch, counted from 0."""
         later = self.k_alpha_later
-        return self.k_alpha if epoch < self.later_from or later is None else later
+        return self.k_alpha if epoch < self.turn or later is None else later
 
     def step_of(self, epoch: int) -> float:
         """Return the pixels' step in an epoch, counted from 0."""
         later = self.step_later
-        return self.step if epoch < self.later_from or later is None else later
+        return self.step if epoch < self.turn or later is None else later
 
     def stage_of(self, epoch: int) -> int:
         """Return the first epoch of the stage that an epoch is in, counted from 0."""
         changes = self.k_alpha_later is not None or self.step_later is not None
-        return self.later_from if changes and epoch >= self.later_from else 0
+        return self.turn if changes and epoch >= self.turn else 0
 
     def lr_of(self, epoch: int) -> float:
         """Return the learning rate a tick in an epoch, counted from 0."""
@@ -166,7 +172,20 @@ PRESETS = {
         epochs=50,
         order="given",
     ),
-    "eventnet": Settings(),
+    # Coarse pixels are cheap and act like noise, which keeps a network from learning images by heart;
+    # fine ones in the last epochs make the spiking readout as good as the weights are
+    # (docs/decisions/0008-coarse-then-fine.md).
+    "eventnet": Settings(
+        step=1.0,
+        step_later=0.3,
+        later_from=-8,
+        hidden_step=0.1,
+        error_step=0.1,
+        hidden_error_step=0.05,
+        init=0.25,
+        lr_end=0.0005,
+        epochs=50,
+    ),
 }
 
 
@@ -215,11 +234,6 @@ class Epoch:
     def energy_uj(self) -> float:
         """Energy of the additions an image, microjoules, 32-bit integers (Horowitz 2014)."""
         return self.additions * INT_ADD_PJ * 1e-6
-
-
-def tau_of(k_alpha: float) -> float:
-    """Return the time constant (s) by which a signal fades to `k_alpha` in a tick."""
-    return -CLOCK / math.log(k_alpha)
 
 
 def initial_weights(sizes: Sequence[int], seed: int = 0) -> list[Floats]:
@@ -369,15 +383,12 @@ class Training:
         s = self.settings
         t0 = epoch * self.samples * CLOCK
         bias_step = 1.0 if s.bias else None
-        tau = tau_of(s.k_alpha_of(epoch))
-        net = Network(tau=tau)
+        net = Network(tau=-CLOCK / math.log(s.k_alpha_of(epoch)))
         net.sensor("pixels", self.sizes[0], step=s.step_of(epoch))
         for name, size in zip(self._names[1:-1], self.sizes[1:-1], strict=True):
             net.layer(
                 name,
                 size,
-                tau=tau_of(s.hidden_k_alpha or s.k_alpha_of(epoch)),
-                error_tau=tau,
                 step=s.hidden_step,
                 error_step=s.hidden_error_step,
                 bias_step=bias_step,

@@ -33,7 +33,10 @@ class Parameters:
     samples: int = 0  # training images, from the first on
     rule: Literal["preset", "future", "past", "reconstruction", "true"] = "preset"
     k_alpha: float | None = None
+    k_alpha_later: float | None = None
     step: float | None = None
+    step_later: float | None = None
+    later_from: int = 0  # epochs before k_alpha_later and step_later; negative: from the end
     hidden_step: float | None = None
     error_step: float | None = None
     hidden_error_step: float | None = None
@@ -103,7 +106,7 @@ def choose(p: Parameters) -> Settings:
     """Return the preset with what was changed."""
     own = {field.name for field in fields(Settings)}
     given = {k: v for k, v in vars(p).items() if k in own and v not in (None, "preset")}
-    for name in ("epochs", "samples"):
+    for name in ("epochs", "samples", "later_from"):
         if given[name] == 0:
             del given[name]
     if isinstance(given.get("hidden"), int):

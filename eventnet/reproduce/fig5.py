@@ -37,7 +37,8 @@ def run(quick: bool, folder: Path | None = None) -> Result:
     for preset in PRESET_NAMES:
         for order in ORDERS:
             for seed in SEEDS[: 1 if quick else None]:
-                settings = PRESETS[preset]
+                # All on the same images, so that the others can be scored after each epoch.
+                settings = replace(PRESETS[preset], samples=PRESETS["paper"].samples)
                 # The preset's own order is that of MNIST.
                 if order == "Temporal MNIST":
                     settings = replace(settings, order="temporal")
@@ -99,6 +100,8 @@ def _numbers(preset: str, order: str, mine: list[Row]) -> list[Number]:
         ("energy of the additions a sample, uJ", "energy_uj", ""),
     ):
         numbers.append(number(what, [epoch[field] for epoch in last], key))
+    means = [float(np.mean([epoch["additions"] for epoch in row["curve"]])) for row in mine]
+    numbers.append(number("additions a sample, mean of all epochs", means))
     for what, field, note in (
         ("multiply-adds a sample", "dense", ""),
         ("multiply-adds a sample, skipping zeros", "zero_skipping", ""),

@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ def train(
         path = None if kept is None else kept / f"{name}.json"
         if path is not None and path.is_file():
             row = json.loads(path.read_text(encoding="utf-8"))
-            if row["settings"] == json.loads(json.dumps(trial.identity())):
+            if _same(row["settings"], json.loads(json.dumps(trial.identity()))):
                 rows[name] = row
                 continue
         checkpoints = None if kept is None else kept / name
@@ -67,6 +67,12 @@ def train(
                 aside.write_text(json.dumps(row) + "\n", encoding="utf-8")
             shutil.rmtree(checkpoints, ignore_errors=True)
     return rows
+
+
+def _same(kept: Row, wanted: Row) -> bool:
+    """Return whether a kept row is the wanted one: what settings it does not know are as ever."""
+    usual = asdict(Settings())
+    return all(kept.get(name, usual.get(name)) == value for name, value in wanted.items())
 
 
 @contextmanager
