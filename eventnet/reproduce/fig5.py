@@ -102,6 +102,12 @@ def _numbers(preset: str, order: str, mine: list[Row]) -> list[Number]:
         numbers.append(number(what, [epoch[field] for epoch in last], key))
     means = [float(np.mean([epoch["additions"] for epoch in row["curve"]])) for row in mine]
     numbers.append(number("additions a sample, mean of all epochs", means))
+    speeds = [
+        row["settings"]["samples"] / epoch["wall_s"] for row in mine for epoch in row["curve"]
+    ]
+    numbers.append(
+        number("training samples a second", [float(np.median(speeds))], note="median of all epochs")
+    )
     for what, field, note in (
         ("multiply-adds a sample", "dense", ""),
         ("multiply-adds a sample, skipping zeros", "zero_skipping", ""),
