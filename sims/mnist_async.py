@@ -35,6 +35,7 @@ class Parameters:
     error_step: float = 0.1
     hidden_error_step: float = 0.1
     lr: float = 0.004  # per second
+    cap: float = 0.5  # of the guard, see docs/theory.md, section 8
     schedule: tuple[float, ...] = (1.0, 1.0, 0.25, 0.05)  # times lr, in equal parts of the run
     score: Literal["test", "validation"] = "test"
     scored: int = 10_000  # images, from the first on
@@ -128,7 +129,7 @@ def build(p: Parameters, session: Session) -> en.Simulation:
     net.connect("image", "hidden")
     net.connect("hidden", "digit")
     return en.Simulation(
-        net, plasticity=en.STDP(p.lr), engine=session.engine, seed=session.seed, raster=False
+        net, plasticity=en.STDP(p.lr, cap=p.cap), engine=session.engine, seed=session.seed, raster=False
     )
 
 
