@@ -57,7 +57,9 @@ class Parameters:
             )
         object.__setattr__(self, "schedule", factors)
         if self.scored > 10_000:
-            raise en.ConfigError(f"scored={self.scored}: there are 10,000 images to score; lower it")
+            raise en.ConfigError(
+                f"scored={self.scored}: there are 10,000 images to score; lower it"
+            )
         if self.samples > (limit := 60_000 if self.score == "test" else VALIDATION.start):
             raise en.ConfigError(
                 f"samples={self.samples}: {limit:,} training images may be learned with "
@@ -129,7 +131,11 @@ def build(p: Parameters, session: Session) -> en.Simulation:
     net.connect("image", "hidden")
     net.connect("hidden", "digit")
     return en.Simulation(
-        net, plasticity=en.STDP(p.lr, cap=p.cap), engine=session.engine, seed=session.seed, raster=False
+        net,
+        plasticity=en.STDP(p.lr, cap=p.cap),
+        engine=session.engine,
+        seed=session.seed,
+        raster=False,
     )
 
 
