@@ -64,7 +64,8 @@ def step(**drawn: Any) -> Callable[[Any], Any]:
     """Make a method a step of the walk, unless that is over."""
 
     def decorate(method: Any) -> Any:
-        return precondition(lambda self: not self.over)(rule(then=ahead, **drawn)(method))
+        made: Any = rule(then=ahead, **drawn)
+        return precondition(lambda self: not self.over)(made(method))
 
     return decorate
 

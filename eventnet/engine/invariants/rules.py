@@ -100,14 +100,18 @@ def check_decoder(decoder: Decoder, view: View) -> None:
     check_clock(f"{decoder.where}.clock", decoder.clock, view)
 
 
-def check_residual(where: str, phi: Floats, theta: float) -> None:
-    """After quantizing, ``|phi| <= theta``.
+def excess(theta: float) -> float:
+    """Return by how much `equations.quantize` may leave a residual beyond the threshold.
 
-    Exact where theta is a multiple of 2^-22, as then no step of `equations.quantize` rounds for a
-    count in range; else ``|phi| - theta`` is rounded once, to half an ulp of at most 2^31.
+    By nothing where theta is a multiple of 2^-22, as then none of its steps rounds for a count in
+    range; else ``|phi| - theta`` is rounded once, by half an ulp of at most 2^31.
     """
-    slack = 0.0 if (theta * 2.0**22).is_integer() else 2.0**-23
-    demand("residual within the threshold", where, np.abs(phi) <= theta + slack, phi)
+    return 0.0 if (theta * 2.0**22).is_integer() else 2.0**-23
+
+
+def check_residual(where: str, phi: Floats, theta: float) -> None:
+    """After quantizing, ``|phi| <= theta``."""
+    demand("residual within the threshold", where, np.abs(phi) <= theta + excess(theta), phi)
 
 
 def check_sensor(sensor: Sensor, view: View) -> None:
@@ -143,7 +147,7 @@ def check_coder(coder: Coder, view: View) -> None:
     phi = coder.phi + drift * elapsed + terms.sum(axis=1)
     size = theta + np.abs(drift * elapsed) + np.abs(coder.gain * coder.amplitude).sum(axis=0)
     speed = np.abs(drift) + np.abs(coder.gain * coder.amplitude / coder.taus[:, None]).sum(axis=0)
-    slack = ROUNDINGS * EPS * size + 2.0 * speed * np.spacing(end)
+    slack = excess(theta) + ROUNDINGS * EPS * size + 2.0 * speed * np.spacing(end)
     demand("no threshold is passed over", f"{where}.phi", np.abs(phi) <= theta + slack, phi)
     off = np.abs(phi[-1] - coder.side * theta)
     demand("crosses on the threshold", f"{where}.cross", ~fires | (off <= slack[-1]), coder.cross)
