@@ -28,17 +28,17 @@ class Parameters:
     hold: float = 1.0  # tau for which an image is shown
     tau: float = 1.0  # s
     hidden: int = 200
-    passes: int = 4
+    passes: int = 5
     samples: int = 50_000  # training images, from the first on
     step: float = 0.25
     hidden_step: float = 0.5
     error_step: float = 0.1
     hidden_error_step: float = 0.1
-    lr: float = 0.004  # per second
+    lr: float = 0.04  # per second
     # Of the guard, in the place of 1/2: inputs held one tau are stable far above it (docs/theory.md,
     # section 8), and the curvature of softmax is at most 1/2.
     cap: float = 8.0
-    schedule: tuple[float, ...] = (1.0, 1.0, 0.25, 0.05)  # times lr, in equal parts of the run
+    schedule: tuple[float, ...] = (1.0, 1.0, 0.6, 0.2, 0.04)  # times lr, in equal parts of the run
     score: Literal["test", "validation"] = "test"
     scored: int = 10_000  # images, from the first on
 
