@@ -163,8 +163,8 @@ def test_finished_rows_are_kept_and_changed_ones_are_made_again(
 ) -> None:
     trials = {"one": Trial(small("eventnet"), digits), "two": Trial(small("paper"), digits)}
     made = rows.train("fig5", trials, tmp_path, quick=True)
-    assert not list(tmp_path.glob("rows/*/"))
-    path = tmp_path / "rows" / "two.json"
+    assert not list(tmp_path.glob("rows/fig5/*/"))
+    path = tmp_path / "rows" / "fig5" / "two.json"
     row = json.loads(path.read_text())
     row["test"]["spiking"] = -1.0
     path.write_text(json.dumps(row))

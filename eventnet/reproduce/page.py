@@ -47,6 +47,9 @@ def main() -> None:
             # Every version stays in the history: 64 colours take a third of the bytes.
             picture = Image.open(source / f"{target}.png").convert("RGB").quantize(64)
             picture.save(kept / f"{target}.png", optimize=True)
+        for row in (source / "rows" / target).glob("*.json"):
+            (kept / "rows" / target).mkdir(parents=True, exist_ok=True)
+            shutil.copy(row, kept / "rows" / target)
     (RESULTS / "paper.md").write_text(page(kept), encoding="utf-8")
 
 

@@ -1,7 +1,7 @@
 """The rows of long targets: trials that are kept one by one, so that a target can be made in sittings.
 
-A finished row is ``rows/NAME.json`` in the target's folder, with its commit; while it is in training its
-checkpoints are in ``rows/NAME/``.
+A finished row is ``rows/TARGET/NAME.json`` in the folder, with its commit; while it is in training its
+checkpoints are in ``rows/TARGET/NAME/``.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def train(
     quick : bool
         For the record.
     """
-    kept = None if folder is None else folder / "rows"
+    kept = None if folder is None else folder / "rows" / target
     rows: dict[str, Row] = {}
     for name, trial in trials.items():
         path = None if kept is None else kept / f"{name}.json"
