@@ -68,12 +68,14 @@ def shown(here: float | int | None) -> str:
 
     Examples
     --------
-    >>> shown(1031), shown(-95.6337764), shown(None)
-    ('1,031', '-95.634', 'nan')
+    >>> shown(1031), shown(-95.6337764), shown(711000.25), shown(None)
+    ('1,031', '-95.634', '711,000', 'nan')
     """
     if here is None:
         return "nan"
-    return f"{here:,}" if isinstance(here, int) else f"{here:.5g}"
+    if isinstance(here, int):
+        return f"{here:,}"
+    return f"{here:,.0f}" if abs(here) >= 10_000 else f"{here:.5g}"
 
 
 def _print_numbers(numbers: Iterable[dict[str, Any]]) -> None:

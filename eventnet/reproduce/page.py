@@ -91,7 +91,9 @@ def _section(document: dict[str, Any]) -> str:
 
 
 def _plain(value: Any) -> str:
-    return "{" + ", ".join(f"{v:g}" for v in value) + "}" if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return "{" + ", ".join(_plain(v) for v in value) + "}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":
