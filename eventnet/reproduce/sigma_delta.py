@@ -109,5 +109,7 @@ def _figure(curves: dict[str, list[tuple[float, float]]], numbers: list[Number])
             xlabel="thousand additions (dense: multiply-adds) an image",
             ylabel="test score (%)",
         )
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_formatter("{x:g}")
         ax.legend()
     return figure
