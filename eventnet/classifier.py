@@ -284,17 +284,14 @@ class Training:
         self.settings = settings
         self.epoch = 0
         """Epochs that are done."""
+        self.samples = len(orders(0))
+        """Images an epoch."""
         self._images, self._labels, self._orders = images, labels, orders
         self.sizes = (images.shape[1], *settings.hidden, 10)
         self._names = ["pixels", *(f"hidden{k + 1}" for k in range(len(settings.hidden))), "digit"]
         self.initial = [settings.init * w for w in initial_weights(self.sizes, seed)]
         self.last_run: Run | None = None
         self._sim = self._simulation(0, self.initial, [np.zeros(n) for n in self.sizes[1:]])
-
-    @property
-    def samples(self) -> int:
-        """Images an epoch."""
-        return len(self._orders(0))
 
     @property
     def weights(self) -> list[Floats]:

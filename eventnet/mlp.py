@@ -25,6 +25,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from eventnet.engine.arrays import aligned, offsets
 from eventnet.errors import ConfigError, EventNetError
 from eventnet.network import positive
 
@@ -139,10 +140,10 @@ class Mlp:
         sizes = np.array([len(given[0]), *(w.shape[1] for w in given)], np.int64)
         self._net = _Net(
             sizes=sizes,
-            weight_first=_offsets(sizes[:-1] * sizes[1:]),
-            unit_first=_offsets(sizes[1:]),
-            weights=_aligned(int((sizes[:-1] * sizes[1:]).sum())),
-            biases=_aligned(int(sizes[1:].sum()) if biases is not None else 0),
+            weight_first=offsets((sizes[:-1] * sizes[1:]).tolist()),
+            unit_first=offsets(sizes[1:].tolist()),
+            weights=aligned(int((sizes[:-1] * sizes[1:]).sum())),
+            biases=aligned(int(sizes[1:].sum()) if biases is not None else 0),
         )
         for own, w in zip(self.weights, given, strict=True):
             own[:] = w
@@ -302,17 +303,6 @@ def _whole(values: ArrayLike, name: str, end: int) -> Ints:
     return array.astype(np.int64)
 
 
-def _offsets(sizes: Ints) -> Ints:
-    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-
-
-def _aligned(n: int) -> Floats:
-    """Return n zeros that begin on a cache line, since vectors across two lines load slowly."""
-    room = np.zeros(8 * n + CACHE_LINE, np.uint8)
-    start = -room.ctypes.data % CACHE_LINE
-    return room[start : start + 8 * n].view(np.float64)
-
-
 # --------------------------------------------------------------------------------------------------
 # Kernels
 # --------------------------------------------------------------------------------------------------
@@ -361,8 +351,8 @@ class _Scratch(NamedTuple):
 def _scratch(sizes: Ints) -> _Scratch:
     units, layers, pixels = int(sizes[1:].sum()), len(sizes) - 1, int(sizes[0])
     return _Scratch(
-        z=_aligned(units),
-        error=_aligned(units),
+        z=aligned(units),
+        error=aligned(units),
         unit=np.zeros(units, np.int64),
         value=np.zeros(units),
         reached=np.zeros(units),

@@ -24,6 +24,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from eventnet.errors import ConfigError, DataError, RunFolderError
@@ -171,6 +172,8 @@ class Scenario:
 
 def _convert(text: str, kind: Any, key: str) -> Any:
     """Read one value of the type that a parameter declares."""
+    if isinstance(kind, UnionType):  # "float | None": None is the default, what is set is the rest
+        (kind,) = (member for member in get_args(kind) if member is not NoneType)
     if get_origin(kind) is Literal:
         if text not in get_args(kind):
             raise unknown(f"value of {key}", text, get_args(kind))
@@ -187,10 +190,21 @@ def _convert(text: str, kind: Any, key: str) -> Any:
         if kind is float:
             return float(text)
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        name = getattr(kind, "__name__", str(kind))
+        if get_origin(kind) is tuple:  # (int, ...): "200,100", and "200" alone
+            (member, _) = get_args(kind)
+            values = value if isinstance(value, tuple | list) else (value,)
+            return tuple(_member(v, member) for v in values)
+    except (ValueError, SyntaxError, TypeError):
+        name = str(kind) if get_origin(kind) else getattr(kind, "__name__", str(kind))
         raise ConfigError(f"{key}={text}: must be of type {name}") from None
     return value
+
+
+def _member(value: Any, kind: Any) -> Any:
+    """Return a number of a tuple as the parameter declares it; 2 is a float, 2.5 no int."""
+    if isinstance(value, bool) or not isinstance(value, int if kind is int else int | float):
+        raise TypeError
+    return kind(value)
 
 
 def names() -> list[str]:

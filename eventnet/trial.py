@@ -10,6 +10,7 @@ import json
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -222,9 +223,12 @@ class Trial:
     def identity(self) -> Row:
         """Return what makes it this trial and no other, as plain data."""
         plain: Row = json.loads(json.dumps(asdict(self.settings)))
+        return plain | {"seed": self.seed, "data": self._checksum}
+
+    @cached_property
+    def _checksum(self) -> int:
         images, labels = self.images()
-        content = zlib.crc32(labels.tobytes(), zlib.crc32(images.tobytes()))
-        return plain | {"seed": self.seed, "data": content}
+        return zlib.crc32(labels.tobytes(), zlib.crc32(images.tobytes()))
 
 
 def percent(said: NDArray[Any], truth: NDArray[Any]) -> float:

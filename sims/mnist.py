@@ -109,13 +109,6 @@ def choose(p: Parameters) -> Settings:
     for name in ("epochs", "samples", "later_from"):
         if given[name] == 0:
             del given[name]
-    if isinstance(given.get("hidden"), int):
-        given["hidden"] = (given["hidden"],)
-    for name, value in given.items():
-        if name in ("k_alpha", "step", "hidden_step", "adapt", "lr") and not isinstance(
-            value, int | float
-        ):
-            raise en.ConfigError(f"{name}={value}: must be a number")
     if "lr" in given and "lr_end" not in given:
         given["lr_end"] = given["lr"] * PRESETS[p.preset].lr_end / PRESETS[p.preset].lr
     return replace(PRESETS[p.preset], **given)

@@ -50,14 +50,10 @@ class Parameters:
         for name in ("passes", "samples", "scored"):
             if getattr(self, name) < 1:
                 raise en.ConfigError(f"{name}={getattr(self, name)}: must be >= 1")
-        factors = self.schedule if isinstance(self.schedule, tuple) else (self.schedule,)
-        if not factors or not all(
-            isinstance(f, int | float) and 0 <= f < math.inf for f in factors
-        ):
+        if not self.schedule or not all(0 <= factor < math.inf for factor in self.schedule):
             raise en.ConfigError(
                 f"schedule={self.schedule}: must be factors of lr, each >= 0, as in 1,.25,.05"
             )
-        object.__setattr__(self, "schedule", factors)
         if self.scored > 10_000:
             raise en.ConfigError(
                 f"scored={self.scored}: there are 10,000 images to score; lower it"

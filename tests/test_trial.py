@@ -13,9 +13,8 @@ from click.testing import CliRunner
 
 from eventnet.classifier import PRESETS, WEIGHT_SEED, Settings, Training, initial_weights
 from eventnet.cli import main
-from eventnet.data import fetch
 from eventnet.data.epochs import orders
-from eventnet.data.mnist import Mnist, load
+from eventnet.data.mnist import Mnist
 from eventnet.errors import ConfigError, DataError, Diverged
 from eventnet.mlp import Mlp
 from eventnet.reproduce import rows
@@ -25,10 +24,10 @@ SAMPLES = 300
 
 
 @pytest.fixture(scope="module")
-def digits() -> Mnist:
+def digits(mnist_data: Mnist) -> Mnist:
     """MNIST, of which the test images are few: scoring all of them takes a second a trial."""
-    data = load(fetch("mnist"))
-    return data._replace(test_images=data.test_images[:500], test_labels=data.test_labels[:500])
+    few = {name: getattr(mnist_data, name)[:500] for name in ("test_images", "test_labels")}
+    return mnist_data._replace(**few)
 
 
 def small(preset: str, **changes: Any) -> Settings:
@@ -257,7 +256,7 @@ def test_a_bad_file_is_named_and_nothing_is_begun(
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("k_alpha=2", "k_alpha=2: must be between 0 and 1"),
+        ("k_alpha=2", "k_alpha=2.0: must be between 0 and 1"),
         ("lr=high", "lr=high"),
         ("hidden=0", "hidden"),
         ("train_images=", "name all four idx files"),

@@ -95,7 +95,7 @@ class ClockedEngine:
         _check(plan)
         self._sink = sink
         self._net = _net(plan, self.dt, self.adapt)
-        self._weights = _zeros(int(self._net.weight_first[-1]))
+        self._weights = arrays.aligned(int(self._net.weight_first[-1]))
         self._state = _fresh_state(plan, self._net)
         for q, weights in enumerate(plan.weights):
             self._put_weights(q, weights)
@@ -484,14 +484,6 @@ def _check(plan: Plan) -> None:
         )
 
 
-def _zeros(n: int) -> Floats:
-    """Return zeros that begin with a cache line: rows that straddle two cost a third more time."""
-    room = np.zeros(n + 8)
-    start = int(-(room.ctypes.data // 8) % 8)
-    aligned: Floats = room[start : start + n]
-    return aligned
-
-
 def _grouped(
     lists: list[list[int]], ends: list[int], alpha: Floats, own: Floats
 ) -> tuple[list[list[float]], NDArray[np.int64]]:
@@ -620,8 +612,8 @@ def _fresh_state(plan: Plan, net: kernels.Net) -> kernels.State:
         post=np.zeros(n),
         area=np.zeros(int(net.area_first[-1])),
         charge=np.zeros(int(net.pre_first[-1])),
-        waiting=_zeros(kernels.WINDOW * int(net.pre_first[-1])),
-        moves=_zeros(int(net.moves_first[-1])),
+        waiting=arrays.aligned(kernels.WINDOW * int(net.pre_first[-1])),
+        moves=arrays.aligned(int(net.moves_first[-1])),
         ticks=np.zeros(projs, dtype=np.int64),
         fade=np.ones(projs),
         written=np.zeros(n),

@@ -361,11 +361,9 @@ def _coders(plan: Plan) -> dict[str, NDArray[Any]]:
     for p in plan.populations:
         mine = plan.coders_of(p.index)
         after[mine[:-1]] = mine[1:]
-    sizes = [plan.populations[coder.population].size for coder in plan.coders]
     return {
         "population": np.array([coder.population for coder in plan.coders], dtype=np.int64),
         "step": np.array([coder.step for coder in plan.coders]),
-        "first": arrays.offsets(sizes)[:-1],
         "next": after,
     }
 

@@ -501,19 +501,19 @@ def run_unmatched(
 
 
 @kernel
-def earliest(j: int, c: int, coder: Array, cross: Array) -> float:
+def earliest(j: int, c: int, net: Net, state: State) -> float:
     """Return the next crossing of neuron `j`'s error coders, of which `c` is the first."""
     t = np.inf
     while c >= 0:
-        t = min(t, cross[coder[c].first + j])
-        c = coder[c].next
+        t = min(t, state.error_cross[net.coder_first[c] + j])
+        c = net.coder[c].next
     return t
 
 
 @kernel
 def emit_error(t: float, c: int, j: int, s: float, net: Net, errors: Fired, buffer: Buffer) -> None:
     """Note that error coder `c` of neuron `j` fired `s` (writes errors and buffer)."""
-    emit(t, net.population.shape[0] + c, c, net.coder[c].first, j, s, errors, buffer)
+    emit(t, net.population.shape[0] + c, c, net.coder_first[c], j, s, errors, buffer)
 
 
 @kernel
@@ -537,7 +537,7 @@ def loss_stage(
     clock = state.population[p].clock  # of the delivery, if there is one in this instant
     due = np.inf
     for j in range(a, a + n):
-        fires = earliest(j - a, coder, net.coder, state.error_cross) == t
+        fires = earliest(j - a, coder, net, state) == t
         if taught or delivered or fires:
             place = net.trace_first[p] + j - a
             bias = net.bias[j]
@@ -558,7 +558,7 @@ def loss_stage(
             level = bias - state.y[j] if state.gate[j] else 0.0
             c = coder
             while c >= 0:
-                i = net.coder[c].first + j - a
+                i = net.coder_first[c] + j - a
                 step = net.coder[c].step
                 phi = state.error_phi[i]
                 if state.error_cross[i] == t:
@@ -575,6 +575,18 @@ def loss_stage(
                         phi += scratch.arrived[place + k * n] / step
                 if taught:
                     phi += jump / step
+                state.error_phi[i] = phi
+                c = net.coder[c].next
+            if not matched:
+                amplitudes(t, clock, state.u, place, n, taus, tau, amplitude)
+                for k in range(taus.shape[0]):
+                    state.error_amplitude[place + k * n] = amplitude[k]
+            state.error_anchor[j] = t
+            c = coder
+            while c >= 0:
+                i = net.coder_first[c] + j - a
+                step = net.coder[c].step
+                phi = state.error_phi[i]
                 if not abs(phi) <= MAX_COUNT:
                     return False
                 if matched:
@@ -583,7 +595,6 @@ def loss_stage(
                     state.error_cross[i] = crossing(t, phi - s, theta, drift)
                     state.error_side[i] = math.copysign(1.0, drift)
                 else:
-                    amplitudes(t, clock, state.u, place, n, taus, tau, amplitude)
                     gain = 1.0 / step if state.gate[j] else 0.0
                     s = quantize(phi, theta, gain * pace(level / tau, amplitude, taus))
                     state.error_cross[i], state.error_side[i] = schedule(
@@ -593,12 +604,7 @@ def loss_stage(
                 if s != 0.0:
                     emit_error(t, c, j - a, s, net, scratch.errors, buffer)
                 c = net.coder[c].next
-            if not matched:
-                amplitudes(t, clock, state.u, place, n, taus, tau, amplitude)
-                for k in range(taus.shape[0]):
-                    state.error_amplitude[place + k * n] = amplitude[k]
-            state.error_anchor[j] = t
-        due = min(due, earliest(j - a, coder, net.coder, state.error_cross))
+        due = min(due, earliest(j - a, coder, net, state))
     state.population[p].error_due = due
     return True
 
@@ -654,14 +660,14 @@ def softmax_stage(
         )
     due = state.population[p].timer
     for j in range(a, a + n):
-        fires = earliest(j - a, coder, net.coder, state.error_cross) == t
+        fires = earliest(j - a, coder, net, state) == t
         if evaluated or fires:
             before = state.e[j]
             if evaluated:
                 state.e[j] = soft[j - a] - state.y[j] if state.gate[j] else 0.0
             c = coder
             while c >= 0:
-                i = net.coder[c].first + j - a
+                i = net.coder_first[c] + j - a
                 step = net.coder[c].step
                 drift = before / (tau * step)
                 if state.error_cross[i] == t:
@@ -679,7 +685,7 @@ def softmax_stage(
                     emit_error(t, c, j - a, s, net, scratch.errors, buffer)
                 c = net.coder[c].next
             state.error_anchor[j] = t
-        due = min(due, earliest(j - a, coder, net.coder, state.error_cross))
+        due = min(due, earliest(j - a, coder, net, state))
     state.population[p].error_due = due
     return True
 
@@ -766,7 +772,7 @@ def backward_stage(
         gate = state.gate[j]
         active = state.active[j]
         place = net.back_trace_first[p] + j - a
-        soonest = np.inf if matched else earliest(j - a, coder, net.coder, state.error_cross)
+        soonest = np.inf if matched else earliest(j - a, coder, net, state)
         if not (delivered or gate != active or soonest == t):
             due = min(due, soonest)
             continue
@@ -778,7 +784,7 @@ def backward_stage(
                 state.g[place] = after
         else:
             while c >= 0:
-                i = net.coder[c].first + j - a
+                i = net.coder_first[c] + j - a
                 if state.error_cross[i] == t:
                     state.error_phi[i] = theta * state.error_side[i]
                 else:
@@ -807,11 +813,12 @@ def backward_stage(
                     state.g[i] = faded + arrived
                 error += faded + arrived
             jump = activation(error, active, leak) - activation(before, gate, leak)
+            amplitudes(t, t if delivered else clock, state.g, place, n, taus, tau, amplitude)
             state.error_anchor[j] = t
         state.gate[j] = active
         c = coder
         while c >= 0:
-            i = net.coder[c].first + j - a
+            i = net.coder_first[c] + j - a
             step = net.coder[c].step
             phi = state.error_phi[i] + jump / step
             if not abs(phi) <= MAX_COUNT:
@@ -820,7 +827,6 @@ def backward_stage(
                 s = quantize(phi, theta, 0.0)
             else:
                 gain = activation(1.0, active, leak) / step
-                amplitudes(t, t if delivered else clock, state.g, place, n, taus, tau, amplitude)
                 s = quantize(phi, theta, gain * pace(0.0, amplitude, taus))
                 state.error_cross[i], state.error_side[i] = schedule(
                     t, phi - s, theta, gain, 0.0, tau, amplitude, scaled, taus

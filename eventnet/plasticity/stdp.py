@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -34,14 +35,14 @@ class Ledger:
         self.jumps = 0.0
 
 
-class BookedRule(Rule):
+class BookedRule(Rule, ABC):
     """A rule of the form ``dw = a*x_s*e_hat + b*x_hat*e_s + d*x_s*e_s``: rows at once, columns late."""
 
     compiled: ClassVar[str | None] = "booked"
 
+    @abstractmethod
     def coefficients(self, taus: tuple[float, float]) -> tuple[float, float, float]:
         """Return a, b and d for a learning rate of 1 and these two time constants."""
-        raise NotImplementedError
 
     @property
     def limit(self) -> float:
