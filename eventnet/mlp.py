@@ -344,6 +344,7 @@ class _Scratch(NamedTuple):
     on: Array  # (K,) units that are on; all of the output
     old: Array  # (pixels,) to be updated only
     new: Array  # (pixels,) to be read only
+    ink: Array  # (pixels,) their values
     both: Array  # (pixels,) to be updated, then read
     pixels: Array  # (3,) how many in these lists
 
@@ -361,6 +362,7 @@ def _scratch(sizes: Ints) -> _Scratch:
         # One more: an entry is written before it is known whether it counts.
         old=np.zeros(pixels + 1, np.int64),
         new=np.zeros(pixels + 1, np.int64),
+        ink=np.zeros(pixels + 1),
         both=np.zeros(pixels + 1, np.int64),
         pixels=np.zeros(3, np.int64),
     )
@@ -377,7 +379,7 @@ def _lit(image: Array) -> int:
 
 @_kernel
 def _list_pixels(last: Array, image: Array, skip: bool, begins: bool, s: _Scratch) -> None:
-    """Write `old`, `new`, `both` and `pixels` of `s`; `begins`: there is no last image."""
+    """Write `old`, `new`, `ink`, `both` and `pixels` of `s`; `begins`: there is no last image."""
     n_old = n_new = n_both = 0
     for i in range(image.size):
         before = not begins and (not skip or last[i] != 0)
@@ -386,6 +388,7 @@ def _list_pixels(last: Array, image: Array, skip: bool, begins: bool, s: _Scratc
         s.old[n_old] = i
         n_old += before and not now
         s.new[n_new] = i
+        s.ink[n_new] = _PIXEL[image[i]]
         n_new += now and not before
         s.both[n_both] = i
         n_both += before and now
@@ -432,25 +435,6 @@ def _update_and_add_pixels(
 
 
 @_kernel
-def _add_pixels(z: Array, w: Array, image: Array, pixels: Array) -> None:
-    """Write ``z += sum_i x_i * row_i``."""
-    n = z.size
-    whole = pixels.size - pixels.size % 4
-    for k in range(0, whole, 4):
-        i0, i1, i2, i3 = pixels[k], pixels[k + 1], pixels[k + 2], pixels[k + 3]
-        r0, r1 = w[i0 * n : i0 * n + n], w[i1 * n : i1 * n + n]
-        r2, r3 = w[i2 * n : i2 * n + n], w[i3 * n : i3 * n + n]
-        x0, x1, x2, x3 = _PIXEL[image[i0]], _PIXEL[image[i1]], _PIXEL[image[i2]], _PIXEL[image[i3]]
-        for j in range(n):
-            z[j] += x0 * r0[j] + x1 * r1[j] + x2 * r2[j] + x3 * r3[j]
-    for k in range(whole, pixels.size):
-        i = pixels[k]
-        row, x = w[i * n : i * n + n], _PIXEL[image[i]]
-        for j in range(n):
-            z[j] += x * row[j]
-
-
-@_kernel
 def _list_units(z: Array, skip: bool, unit: Array, value: Array) -> tuple[int, int]:
     """Write the units whose rows are read, and their outputs; return how many, and how many are on."""
     n = on = 0
@@ -464,8 +448,8 @@ def _list_units(z: Array, skip: bool, unit: Array, value: Array) -> tuple[int, i
 
 
 @_kernel
-def _add_units(z: Array, w: Array, unit: Array, value: Array) -> None:
-    """Write ``z += sum_i a_i * row_i`` over the listed units."""
+def _add_rows(z: Array, w: Array, unit: Array, value: Array) -> None:
+    """Write ``z += sum_i a_i * row_i`` over the listed pixels or units."""
     n = z.size
     whole = unit.size - unit.size % 4
     for k in range(0, whole, 4):
@@ -524,7 +508,7 @@ def _rise(skip: bool, net: _Net, s: _Scratch) -> int:
         s.listed[k - 1], s.on[k - 1] = listed, on
         _rest(s.z[b:c], k, net)
         w = net.weights[net.weight_first[k] : net.weight_first[k + 1]]
-        _add_units(s.z[b:c], w, s.unit[a : a + listed], s.value[a : a + listed])
+        _add_rows(s.z[b:c], w, s.unit[a : a + listed], s.value[a : a + listed])
         if not _is_finite(s.z[b:c]):
             return k
     s.on[layers - 1] = net.sizes[layers]
@@ -597,7 +581,7 @@ def _epoch(
         _list_pixels(last, image, skip, place == 0, s)
         _rest(z, 0, net)
         _update_pixels(w, e, lr, last, s.old[: s.pixels[0]])
-        _add_pixels(z, w, image, s.new[: s.pixels[1]])
+        _add_rows(z, w, s.new[: s.pixels[1]], s.ink[: s.pixels[1]])
         _update_and_add_pixels(w, e, lr, last, z, image, s.both[: s.pixels[2]])
         bad = _rise(skip, net, s)
         if bad >= 0:
@@ -623,7 +607,7 @@ def _predict(
         image = images[place]
         _list_pixels(image, image, skip, True, s)
         _rest(z, 0, net)
-        _add_pixels(z, w, image, s.new[: s.pixels[1]])
+        _add_rows(z, w, s.new[: s.pixels[1]], s.ink[: s.pixels[1]])
         _rise(skip, net, s)
         labels[place] = np.argmax(s.z[output:])
         source = s.pixels[1] if skip else _lit(image)
