@@ -3,7 +3,7 @@
 Images follow each other in continuous time; errors and weight changes happen when a spike arrives, not
 once an image. The score is the spiking readout's at the end of each image, on a frozen copy. Settings
 were chosen on training samples 50,000 to 59,999 (`--set score=validation`); the test images are scored
-once, after the last pass. `benchmarks/mnist_async.py` measures accuracy and cost against the hold.
+once, after the last pass. Accuracy and cost against the hold: docs/results/asynchronous.md.
 """
 
 import math
