@@ -75,8 +75,9 @@ with lr fixed a longer hold is more learning as well, and no fair comparison of 
 "Guard held back" is the share of updates of image -> hidden and of hidden -> digit whose rate the guard
 lowered (cap = {cap:g}; [theory](../theory.md), section 8). "Clocked" is `eventnet.classifier`,
 preset "eventnet" with its fine step of .3 from the first image on, one tick an image, over as many
-images with the same schedule; its learning rate is the best of .02, .04 and .08 a tick. Additions are one row or column a quantum; multiply-adds what the
-program does, one a spike; the dense networks are recomputed and trained once an image.
+images with the same schedule; its learning rate is the best of .02, .04 and .08 a tick. Additions are
+one row or column a quantum; multiply-adds what the program does, one a spike; the dense networks are
+recomputed and trained once an image.
 
 ## The test images
 
