@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from eventnet.engine import arrays
 from eventnet.engine import clocked_kernels as kernels
+from eventnet.engine.bound import bind
 from eventnet.engine.feeds import Feeds
 from eventnet.engine.plan import Plan
 from eventnet.errors import ConfigError, Diverged
@@ -94,44 +95,50 @@ class ClockedEngine:
         self.adapt = float(adapt)
         _check(plan)
         self._sink = sink
-        self._net = _net(plan, self.dt, self.adapt)
+        self._net = bind(_net(plan, self.dt, self.adapt))
         self._weights = arrays.aligned(int(self._net.weight_first[-1]))
-        self._state = _fresh_state(plan, self._net)
+        self._state = bind(_fresh_state(plan, self._net))
         for q, weights in enumerate(plan.weights):
             self._put_weights(q, weights)
         self.scale_lr(1.0)
         n, neurons = len(plan.populations), int(self._net.first[-1])
-        self._scratch = kernels.Scratch(
-            arrived=np.zeros(int(self._net.trace_first[-1])),
-            returned=np.zeros(int(self._net.back_trace_first[-1])),
-            spike_count=np.zeros(neurons),
-            spike=np.zeros(neurons + 1, dtype=np.int64),
-            spikes=np.zeros(n, dtype=np.int64),
-            quanta=np.zeros(n, dtype=np.int64),
-            error_count=np.zeros(neurons),
-            error_spike=np.zeros(neurons + 1, dtype=np.int64),
-            error_spikes=np.zeros(n, dtype=np.int64),
-            error_quanta=np.zeros(n, dtype=np.int64),
-            overlap=np.zeros(kernels.WINDOW),
-            item=np.zeros(kernels.WINDOW + 4, dtype=np.int64),
-            share=np.zeros(kernels.WINDOW + 4),
-            nonzero=np.zeros(n, dtype=np.int64),
+        self._scratch = bind(
+            kernels.Scratch(
+                arrived=np.zeros(int(self._net.trace_first[-1])),
+                returned=np.zeros(int(self._net.back_trace_first[-1])),
+                spike_count=np.zeros(neurons),
+                spike=np.zeros(neurons + 1, dtype=np.int64),
+                spikes=np.zeros(n, dtype=np.int64),
+                quanta=np.zeros(n, dtype=np.int64),
+                error_count=np.zeros(neurons),
+                error_spike=np.zeros(neurons + 1, dtype=np.int64),
+                error_spikes=np.zeros(n, dtype=np.int64),
+                error_quanta=np.zeros(n, dtype=np.int64),
+                overlap=np.zeros(kernels.WINDOW),
+                item=np.zeros(kernels.WINDOW + 4, dtype=np.int64),
+                share=np.zeros(kernels.WINDOW + 4),
+                nonzero=np.zeros(n, dtype=np.int64),
+            )
         )
         self._feeds = Feeds([p.size for p in plan.populations])
-        self._counts = kernels.Counts(
-            population=np.zeros((n, 6), dtype=np.int64),
-            projection=np.zeros((len(plan.projections), 4), dtype=np.int64),
-            network=np.zeros(4, dtype=np.int64),
+        self._counts = bind(
+            kernels.Counts(
+                population=np.zeros((n, 6), dtype=np.int64),
+                projection=np.zeros((len(plan.projections), 4), dtype=np.int64),
+                network=np.zeros(4, dtype=np.int64),
+            )
         )
         rows = 0 if sink is None else BUFFER_ROWS + 2 * neurons
-        self._buffer = kernels.Buffer(
-            time=np.zeros(rows),
-            population=np.zeros(rows, dtype=np.int32),
-            neuron=np.zeros(rows, dtype=np.uint32),
-            quanta=np.zeros(rows, dtype=np.int32),
-            used=np.zeros(1, dtype=np.int64),
-            outputs=np.zeros((0, 0)),
-            watched=np.zeros(2, dtype=np.int64),
+        self._buffer = bind(
+            kernels.Buffer(
+                time=np.zeros(rows),
+                population=np.zeros(rows, dtype=np.int32),
+                neuron=np.zeros(rows, dtype=np.uint32),
+                quanta=np.zeros(rows, dtype=np.int32),
+                used=np.zeros(1, dtype=np.int64),
+                outputs=np.zeros((0, 0)),
+                watched=np.zeros(2, dtype=np.int64),
+            )
         )
 
     # -- time --------------------------------------------------------------------------------------

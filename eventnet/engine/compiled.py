@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventnet.engine import arrays, equations, kernels, learning
+from eventnet.engine.bound import bind
 from eventnet.engine.feeds import Feeds
 from eventnet.engine.plan import Plan
 from eventnet.errors import ConfigError, Diverged
@@ -41,11 +42,11 @@ class CompiledEngine:
             )
         self.plan = plan
         self._sink = sink
-        self._net = _net(plan)
+        self._net = bind(_net(plan))
         self._weights = (
             np.concatenate([w.ravel() for w in plan.weights]) if plan.weights else np.zeros(0)
         )
-        self._state = _fresh_state(plan, self._net)
+        self._state = bind(_fresh_state(plan, self._net))
         self._flights = _no_flights(
             self._net.projection["delay"], self._net.projection["source"], self._net.first
         )
@@ -57,37 +58,43 @@ class CompiledEngine:
         n = len(plan.populations)
         self._feeds = Feeds([p.size for p in plan.populations])
         neurons = int(self._net.first[-1])
-        self._scratch = arrays.Scratch(
-            arrived=np.zeros(int(self._net.trace_first[-1])),
-            returned=np.zeros(int(self._net.back_trace_first[-1])),
-            soft=np.zeros(neurons),
-            amplitude=np.zeros(len(plan.projections) + 1),
-            scaled=np.zeros(len(plan.projections) + 1),
-            fired=_no_spikes(neurons, n),
-            errors=_no_spikes(int(self._net.coder_first[-1]), len(plan.coders)),
-            effect=np.zeros(neurons),
-            incoming=np.zeros(neurons),
-            touched=np.zeros(neurons, dtype=np.bool_),
-            delivered=np.zeros(n, dtype=np.bool_),
-            turned=np.zeros(n, dtype=np.bool_),
-            read=np.zeros(n, dtype=np.int64),
-            given=np.zeros(n, dtype=np.int64),
-            due=np.zeros(neurons + 1, dtype=np.int64),
+        self._scratch = bind(
+            arrays.Scratch(
+                arrived=np.zeros(int(self._net.trace_first[-1])),
+                returned=np.zeros(int(self._net.back_trace_first[-1])),
+                soft=np.zeros(neurons),
+                amplitude=np.zeros(len(plan.projections) + 1),
+                scaled=np.zeros(len(plan.projections) + 1),
+                fired=_no_spikes(neurons, n),
+                errors=_no_spikes(int(self._net.coder_first[-1]), len(plan.coders)),
+                effect=np.zeros(neurons),
+                incoming=np.zeros(neurons),
+                touched=np.zeros(neurons, dtype=np.bool_),
+                delivered=np.zeros(n, dtype=np.bool_),
+                turned=np.zeros(n, dtype=np.bool_),
+                read=np.zeros(n, dtype=np.int64),
+                given=np.zeros(n, dtype=np.int64),
+                due=np.zeros(neurons + 1, dtype=np.int64),
+            )
         )
-        self.counters = arrays.Counters(
-            population=np.zeros((n, arrays.POPULATION_COUNTERS), dtype=np.int64),
-            projection=np.zeros(
-                (len(plan.projections), arrays.PROJECTION_COUNTERS), dtype=np.int64
-            ),
-            network=np.zeros(arrays.NETWORK_COUNTERS, dtype=np.int64),
+        self.counters = bind(
+            arrays.Counters(
+                population=np.zeros((n, arrays.POPULATION_COUNTERS), dtype=np.int64),
+                projection=np.zeros(
+                    (len(plan.projections), arrays.PROJECTION_COUNTERS), dtype=np.int64
+                ),
+                network=np.zeros(arrays.NETWORK_COUNTERS, dtype=np.int64),
+            )
         )
         rows = BUFFER_ROWS + neurons + int(self._net.coder_first[-1])
-        self._buffer = arrays.Buffer(
-            time=np.zeros(rows),
-            population=np.zeros(rows, dtype=np.int32),
-            neuron=np.zeros(rows, dtype=np.uint32),
-            quanta=np.zeros(rows, dtype=np.int32),
-            used=np.zeros(1, dtype=np.int64),
+        self._buffer = bind(
+            arrays.Buffer(
+                time=np.zeros(rows),
+                population=np.zeros(rows, dtype=np.int32),
+                neuron=np.zeros(rows, dtype=np.uint32),
+                quanta=np.zeros(rows, dtype=np.int32),
+                used=np.zeros(1, dtype=np.int64),
+            )
         )
 
     @property
@@ -226,9 +233,9 @@ class CompiledEngine:
         for k, v in saved["state"].items():
             getattr(self._state, k)[...] = v
         self._weights[...] = saved["weights"]
-        self._flights = arrays.Flights(**{k: v.copy() for k, v in saved["flights"].items()})
-        self._error_flights = arrays.Flights(
-            **{k: v.copy() for k, v in saved["error_flights"].items()}
+        self._flights = bind(arrays.Flights(**{k: v.copy() for k, v in saved["flights"].items()}))
+        self._error_flights = bind(
+            arrays.Flights(**{k: v.copy() for k, v in saved["error_flights"].items()})
         )
         for k, v in saved["counters"].items():
             getattr(self.counters, k)[...] = v
@@ -514,14 +521,16 @@ def _no_flights(
 
 def _flights(first: NDArray[np.int64]) -> arrays.Flights:
     n, room = len(first) - 1, int(first[-1])
-    return arrays.Flights(
-        first=first,
-        head=np.zeros(n, dtype=np.int64),
-        tail=np.zeros(n, dtype=np.int64),
-        landed=np.zeros(n, dtype=np.int64),
-        time=np.zeros(room),
-        neuron=np.zeros(room, dtype=np.int64),
-        quanta=np.zeros(room),
+    return bind(
+        arrays.Flights(
+            first=first,
+            head=np.zeros(n, dtype=np.int64),
+            tail=np.zeros(n, dtype=np.int64),
+            landed=np.zeros(n, dtype=np.int64),
+            time=np.zeros(room),
+            neuron=np.zeros(room, dtype=np.int64),
+            quanta=np.zeros(room),
+        )
     )
 
 

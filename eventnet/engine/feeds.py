@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from eventnet.engine.arrays import Feed
+from eventnet.engine.bound import bind
 from eventnet.sources import Source
 
 BLOCK_VALUES = 1 << 18
@@ -25,15 +26,17 @@ class Feeds:
         self._sizes = sizes
         self._sources: dict[int, Source] = {}
         self._given: dict[int, int] = {}
-        self.arrays = Feed(
-            capacity=np.zeros(n, dtype=np.int64),
-            samples=np.zeros(n, dtype=np.int64),
-            cursor=np.zeros(n, dtype=np.int64),
-            more=np.zeros(n, dtype=np.bool_),
-            time_first=np.zeros(n, dtype=np.int64),
-            value_first=np.zeros(n, dtype=np.int64),
-            time=np.zeros(0),
-            value=np.zeros(0),
+        self.arrays = bind(
+            Feed(
+                capacity=np.zeros(n, dtype=np.int64),
+                samples=np.zeros(n, dtype=np.int64),
+                cursor=np.zeros(n, dtype=np.int64),
+                more=np.zeros(n, dtype=np.bool_),
+                time_first=np.zeros(n, dtype=np.int64),
+                value_first=np.zeros(n, dtype=np.int64),
+                time=np.zeros(0),
+                value=np.zeros(0),
+            )
         )
 
     def add(self, population: int, source: Source) -> None:
