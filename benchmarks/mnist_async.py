@@ -37,8 +37,8 @@ LR_TAU = 0.04  # per second, at an image of one tau
 SAMPLES = 10_000
 QUICK = 300  # images
 SCHEDULE = (1.0, 0.25, 0.05)  # times the learning rate, by thirds of the one pass
-# One pass has no time for two stages: the pixels' step is the preset's second. The learning rate a tick was
-# chosen on the validation samples.
+# One pass has no time for two stages: the pixels' step is the preset's second. The learning rate a tick
+# was chosen on the validation samples.
 CLOCKED_ONCE = {"lr": 0.04, "lr_end": 0.04, "step": 0.3, "step_later": None}
 CLOCKED_FINAL = {"lr": 0.02, "lr_end": 0.002}
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from eventnet.errors import ConfigError
 from eventnet.network import Network, Population, Projection
 from eventnet.plasticity import STDP, Rule
+from eventnet.plasticity.stdp import BookedRule, books_late
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -149,7 +150,8 @@ def _state_bytes(network: Network, plan: Plan) -> int:
     for q in network.projections:
         n_in, n_out = q.shape
         if plan.plastic[q.index]:
-            total += 8 * q.synapses + 16 * (n_in + n_out)  # what is booked, and the traces
+            late = books_late(q) or not isinstance(plan.rule, BookedRule)
+            total += 8 * q.synapses * late + 16 * (n_in + n_out)  # what is booked, and the traces
         if q.sparse:  # where rows and columns lie
             total += 4 * q.synapses + 8 * n_in
             total += (12 * q.synapses + 8 * n_out) * plan.has_error[q.target.index]

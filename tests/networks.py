@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 import eventnet as en
 from eventnet.engine import make_engine
 from eventnet.engine.plan import make_plan
+from eventnet.plasticity import stdp
 
 
 @dataclass
@@ -19,6 +22,7 @@ class Case:
     sources: dict[int, Any]
     rule: en.Rule
     seed: int
+    wide: int = 32
     until: float = 0.6
 
 
@@ -152,14 +156,26 @@ def cases(draw: Any) -> Case:
         if population is output:
             values[rng.random(values.shape) < 0.1] = np.nan
         recordings[population.index] = en.Recording(np.sort(times), values)
-    return Case(network, recordings, rule, int(rng.integers(2**31)))
+    wide = draw(st.sampled_from([1, 3, 32]))  # targets from which on columns are booked late
+    return Case(network, recordings, rule, int(rng.integers(2**31)), wide)
+
+
+@contextmanager
+def booked_late_from(targets: int) -> Iterator[None]:
+    """Let projections be booked late that are narrower than those that should be."""
+    kept, stdp.WIDE = stdp.WIDE, targets
+    try:
+        yield
+    finally:
+        stdp.WIDE = kept
 
 
 def simulate(name: str, case: Case) -> tuple[list[np.ndarray], list[np.ndarray], Any]:
     """Run a case on one engine: spikes as four arrays, weights, and the engine."""
     batches: list[Any] = []
     plan = make_plan(case.network, case.rule, np.random.default_rng(case.seed))
-    engine = make_engine(name, plan, lambda *batch: batches.append(batch))
+    with booked_late_from(case.wide):
+        engine = make_engine(name, plan, lambda *batch: batches.append(batch))
     for population, source in case.sources.items():
         engine.feed(population, source)
     engine.advance(case.until, inclusive=True)

@@ -111,10 +111,10 @@ def test_arrival_encodes_the_jump_of_the_activation(
     def h(z: float) -> float:
         return z if z > 0 else leak * z
 
-    active = leak == 1.0 or bias + u * factor > 0
-    after, on, jump = eq.arrive(u, factor, arrived, bias, bias, leak, active, 0.25)
+    slope = eq.slope_of(bias + u * factor, leak)
+    after, now, jump = eq.arrive(u, factor, arrived, bias, bias, leak, slope, 4.0)
     assert after == pytest.approx(u * factor + arrived)
-    assert on == (leak == 1.0 or bias + after > 0)
+    assert now == (1.0 if bias + after > 0 else leak)
     assert jump == pytest.approx((h(bias + after) - h(bias + u * factor)) / 0.25, abs=1e-9)
 
 
@@ -122,11 +122,11 @@ def test_arrival_encodes_the_jump_of_the_activation(
 def test_errors_are_multiplied_by_the_slope_of_the_activation(
     g: float, factor: float, arrived: float, leak: float
 ) -> None:
-    for gate in (False, True):
-        for active in (False, True):
-            after, jump = eq.arrive_error(g, factor, arrived, gate, active, leak)
-            new = (1.0 if active else leak) * (g * factor + arrived)
-            old = (1.0 if gate else leak) * g * factor
+    for gate in (leak, 1.0):
+        for slope in (leak, 1.0):
+            after, jump = eq.arrive_error(g, factor, arrived, gate, slope)
+            new = slope * (g * factor + arrived)
+            old = gate * g * factor
             assert after == pytest.approx(g * factor + arrived)
             assert jump == pytest.approx(new - old, abs=1e-9)
 

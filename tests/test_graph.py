@@ -130,9 +130,9 @@ def network(request: pytest.FixtureRequest) -> en.Network:
 
 
 def within(value: object) -> list[np.ndarray]:
-    """Every array in nested tuples."""
-    if isinstance(value, tuple):
-        return [array for member in value for array in within(member)]
+    """Every array in nested tuples, bound ones too."""
+    if hasattr(value, "_asdict"):
+        return [array for member in value._asdict().values() for array in within(member)]
     return [value] if isinstance(value, np.ndarray) else []
 
 

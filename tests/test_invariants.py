@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from networks import Case, cases
+from networks import Case, booked_late_from, cases
 
 import eventnet as en
 from eventnet.engine import ENGINES, make_engine
@@ -28,6 +29,7 @@ from eventnet.engine import arrays as ar
 from eventnet.engine.invariants import actors as of_actors
 from eventnet.engine.invariants import compiled as of_compiled
 from eventnet.engine.plan import make_plan
+from eventnet.engine.tournament import tree_of
 from eventnet.errors import Diverged
 
 # -- random walks ----------------------------------------------------------------------------------
@@ -77,10 +79,15 @@ class Walk(RuleBasedStateMachine):
         super().__init__()
         self.over = True
         self.saved: Any = None
+        self.put_back = ExitStack()
+
+    def teardown(self) -> None:
+        self.put_back.close()
 
     @initialize(case=cases())
     def begin(self, case: Case) -> None:
         self.case, self.over = case, False
+        self.put_back.enter_context(booked_late_from(case.wide))
         self.time = 0.0
         self.spikes: dict[str, list[Any]] = {name: [] for name in ENGINES}
         self.engines: dict[str, Any] = {}
@@ -286,7 +293,8 @@ def build(engine: str, plasticity: en.Rule) -> Any:
         net.connect(source, "y")
     net.connect("curved", "c")
     plan = make_plan(net, plasticity, rng)
-    found: Any = make_engine(engine, plan, lambda *batch: None)
+    with booked_late_from(1):
+        found: Any = make_engine(engine, plan, lambda *batch: None)
     names = [p.name for p in net.populations]
     for name, n in (("a", 3), ("b", 2), ("y", 2)):
         found.feed(names.index(name), en.Periodic(rng.normal(0, 1, (100, n)), rate=100))
@@ -307,6 +315,11 @@ def own(engine: Any, name: str) -> slice:
     return slice(*engine._net.first[index(engine, name) :][:2])
 
 
+def flip(slopes: Any) -> None:
+    """Turn units on that are off, and off those that are on."""
+    slopes[:] = np.where(slopes == 1.0, 0.0, 1.0)
+
+
 def latest(times: Any) -> int:
     """The neuron of the last finite time: not the one that its population is due for."""
     finite = np.flatnonzero(np.isfinite(times))
@@ -317,24 +330,35 @@ def latest(times: Any) -> int:
 # The compiled engine's own.
 
 
-@breaks("the heap holds every sensor neuron: heap")
+@breaks("the tree holds the next times: tree[0]")
 def _(engine: Any) -> None:
-    engine._state.heap[0] = engine._state.heap[1]
+    engine._state.tree[0] += 1e-9
 
 
-@breaks("place finds a neuron in the heap: place[0]")
+@breaks("the tree holds the next times: tree")
 def _(engine: Any) -> None:
-    engine._state.place[engine._state.heap[0]] = 1
+    engine._state.tree[-1] = 0.0
 
 
-@breaks("heap in order: heap")
+@breaks("the tree holds the next times: tree[1]")
 def _(engine: Any) -> None:
-    engine._state.cross[engine._state.heap[0]] = 5.0
+    engine._state.cross[sensors(engine)[1]] = 5.0
 
 
-@breaks("heap in order: heap")
+@breaks("the tree holds the next times: tree")
 def _(engine: Any) -> None:
-    engine._state.cross[engine._state.heap[-1]] = np.nan
+    engine._state.cross[sensors(engine)[-1]] = np.nan
+
+
+def sensors(engine: Any) -> Any:
+    """The sensors' neurons, in the order of the tree's leaves."""
+    of_sensors = np.repeat(engine._net.population["kind"] == 0, np.diff(engine._net.first))
+    return np.flatnonzero(of_sensors)
+
+
+def plant(engine: Any) -> None:
+    """Make the tree anew after a sensor's next time was changed."""
+    engine._state.tree[:] = tree_of(engine._state.cross[sensors(engine)])
 
 
 @breaks("due for the earliest: biased.due")
@@ -417,9 +441,7 @@ def _(engine: Any) -> None:
 def _(engine: Any) -> None:
     i = own(engine, "a").start + np.argmin(engine._state.cross[own(engine, "a")])
     engine._state.cross[i] = engine.now
-    order = np.argsort(engine._state.cross[engine._state.heap], kind="stable")
-    engine._state.heap[:] = engine._state.heap[order]
-    engine._state.place[engine._state.heap] = np.arange(len(order))
+    plant(engine)
 
 
 @breaks("period of the reading: b.period[0]")
@@ -429,7 +451,8 @@ def _(engine: Any) -> None:
 
 @breaks("next spike within its period")
 def _(engine: Any) -> None:
-    engine._state.cross[engine._state.heap[-1]] += 100.0
+    engine._state.cross[latest(engine._state.cross[sensors(engine)])] += 100.0
+    plant(engine)
 
 
 @breaks("silent at zero: a.cross[0]")
@@ -439,12 +462,12 @@ def _(engine: Any) -> None:
 
 @breaks("off before t0: plain.active[2]", state="fresh")
 def _(engine: Any) -> None:
-    engine._state.active[own(engine, "plain")][2] = True
+    engine._state.slope[own(engine, "plain")][2] = 1.0
 
 
 @breaks("without a bend always on: linear.active[1]")
 def _(engine: Any) -> None:
-    engine._state.active[own(engine, "linear")][1] = False
+    engine._state.slope[own(engine, "linear")][1] = 0.0
 
 
 @breaks("without a bend no turn: linear.turn[0]")
@@ -454,7 +477,7 @@ def _(engine: Any) -> None:
 
 @breaks("active has the sign of z: plain.active")
 def _(engine: Any) -> None:
-    engine._state.active[own(engine, "plain")] ^= True
+    flip(engine._state.slope[own(engine, "plain")])
 
 
 @breaks("turns if its bias opposes it: biased.turn")
@@ -552,12 +575,12 @@ def _(engine: Any) -> None:
 
 @breaks("target finite or none: y.error.y[0]")
 def _(engine: Any) -> None:
-    engine._state.gate[own(engine, "y")][0] = False
+    engine._state.gate[own(engine, "y")][0] = 0.0
 
 
 @breaks("no target, no drift: y.error.cross[0]")
 def _(engine: Any) -> None:
-    engine._state.gate[own(engine, "y")][0] = False
+    engine._state.gate[own(engine, "y")][0] = 0.0
     engine._state.y[own(engine, "y")][0] = 0.0
 
 
@@ -569,7 +592,7 @@ def _(engine: Any) -> None:
 
 @breaks("a target is whole: c.error.on[1]")
 def _(engine: Any) -> None:
-    engine._state.gate[own(engine, "c")][1] = False
+    engine._state.gate[own(engine, "c")][1] = 0.0
     engine._state.error_cross[own(engine, "c")][1] = np.inf
     redo_error_due(engine)
 
@@ -581,14 +604,14 @@ def _(engine: Any) -> None:
 
 @breaks("no target, no error: c.error.e[0]")
 def _(engine: Any) -> None:
-    engine._state.gate[own(engine, "c")] = False
+    engine._state.gate[own(engine, "c")] = 0.0
     engine._state.error_cross[own(engine, "c")] = np.inf
     redo_error_due(engine)
 
 
 @breaks("no target, no timer: c.error.timer")
 def _(engine: Any) -> None:
-    engine._state.gate[own(engine, "c")] = False
+    engine._state.gate[own(engine, "c")] = 0.0
     engine._state.e[own(engine, "c")] = 0.0
     engine._state.error_cross[own(engine, "c")] = np.inf
     redo_error_due(engine)
@@ -616,7 +639,7 @@ def redo_error_due(engine: Any) -> None:
 
 @breaks("gate is the active bit: biased.error.gate[3]")
 def _(engine: Any) -> None:
-    engine._state.gate[own(engine, "biased")][3] ^= True
+    flip(engine._state.gate[own(engine, "biased")][3:4])
 
 
 @breaks("trace in range: curved.error.traces[1, 0]")
@@ -642,13 +665,13 @@ def _(engine: Any) -> None:
 
 @breaks("no error while not learning: biased.error.gate[2]", state="off")
 def _(engine: Any) -> None:
-    engine._state.gate[own(engine, "biased")][2] = True
+    engine._state.gate[own(engine, "biased")][2] = 1.0
 
 
 @breaks("no error while not learning: biased.error.traces", state="off")
 def _(engine: Any) -> None:
-    gate, active = (getattr(engine._state, name) for name in ("gate", "active"))
-    gate[own(engine, "biased")] = active[own(engine, "biased")]
+    gate, slope = (getattr(engine._state, name) for name in ("gate", "slope"))
+    gate[own(engine, "biased")] = slope[own(engine, "biased")]
     engine._state.error_phi[own(engine, "biased")][2] = 0.1
 
 

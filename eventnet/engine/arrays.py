@@ -40,6 +40,7 @@ POPULATION = np.dtype(
         ("kind", np.int64),  # SENSOR, LAYER, OUTPUT or SOURCE
         ("tau", np.float64),  # s
         ("step", np.float64),
+        ("per_step", np.float64),  # 1/step
         ("theta", np.float64),
         ("leak", np.float64),  # slope where a unit is off; 1: it has no bend
         ("biased", np.bool_),  # any bias is non-zero
@@ -68,7 +69,9 @@ PROJECTION = np.dtype(
             "column_span_first",
             np.int64,
         ),  # into column_span, of those through which errors come back
+        ("flipped", np.bool_),  # weights lie by columns, as rows would be short
         ("plastic", np.bool_),
+        ("late", np.bool_),  # columns are booked late
         ("bounded", np.bool_),
         ("lower", np.float64),  # least and largest weight
         ("upper", np.float64),
@@ -94,6 +97,7 @@ CODER = np.dtype(
     [
         ("population", np.int64),
         ("step", np.float64),
+        ("per_step", np.float64),  # 1/step
         ("next", np.int64),  # the next coder of its population that is listened to; -1: none
     ]
 )
@@ -125,7 +129,7 @@ class Net(NamedTuple):
     back_group_tau: Array
     delayed: Array  # projections with a delay
     error_delayed: Array
-    weight_first: Array  # (Q+1,) offset of a projection's weights, by rows
+    weight_first: Array  # (Q+1,) offset of a projection's weights, by rows if not flipped
     span: Array  # where each row begins among the projection's weights
     reach: Array  # the target neuron of each weight
     column_span: Array  # where each column begins in column_row, column_place
@@ -137,6 +141,8 @@ class Net(NamedTuple):
     rule: Array  # (1,) which kernel
     error_driven: Array  # (1,) bool: pairs with error spikes, else with the target's own
     bias: Array  # (N,)
+    leaf_first: Array  # (P,) where a sensor's neurons begin among the leaves of the tree
+    level_first: Array  # where each level of the tree begins
     start: Array  # (1,) t0, s
 
 
@@ -173,7 +179,7 @@ class State(NamedTuple):
     x: Array  # (N,) held reading of a sensor neuron
     period: Array  # (N,) s between its spikes
     u: Array  # (input traces,) as of `clock`
-    active: Array  # (N,) bool
+    slope: Array  # (N,) h': 1 where a unit is on
     phi: Array  # (N,) residual, as of `anchor`
     anchor: Array  # (N,) s
     cross: Array  # (N,) s, next own spike
@@ -182,7 +188,7 @@ class State(NamedTuple):
     g: Array  # (error traces,) as of `error_clock`
     y: Array  # (N,) held target
     e: Array  # (N,) held error of softmax
-    gate: Array  # (N,) bool: layer: active as the error coder saw it; output: target on
+    gate: Array  # (N,) layer: slope as the error coder saw it; output: 1 while it has a target
     error_phi: Array  # (E,)
     error_anchor: Array  # (N,) s
     error_cross: Array  # (E,) s
@@ -195,8 +201,7 @@ class State(NamedTuple):
     seen: Array  # per presynaptic neuron: the version that its row has booked
     post: Array  # postsynaptic ones
     written: Array  # (N,) values written by the world
-    heap: Array  # sensor neurons, a binary heap on `cross`
-    place: Array  # (N,) a neuron's place in the heap
+    tree: Array  # of minima over `cross` of the sensor neurons (`tournament`)
     now: Array  # (1,) s, the last instant that was run
     flags: Array  # [started, learning, diverged population]
 
@@ -252,10 +257,10 @@ class Scratch(NamedTuple):
     incoming: Array  # (N,) presynaptic spikes, spread out
     touched: Array  # (N,) bool: whose row they touch
     delivered: Array  # (P,) bool
-    turned: Array  # (P,) bool: an active bit changed
+    turned: Array  # (P,) bool: a slope changed
     read: Array  # (P,) where a sample of this instant lies: -2 none, -1 written, else offset
     given: Array  # (P,) how many spikes a source is given
-    due: Array  # sensor neurons that fire now
+    jump: Array  # (N,) of a layer's errors
 
 
 class Buffer(NamedTuple):

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eventnet.engine import arrays, equations, kernels, learning
+from eventnet.engine import arrays, equations, kernels, learning, tournament
 from eventnet.engine.bound import bind
 from eventnet.engine.feeds import Feeds
 from eventnet.engine.plan import Plan
 from eventnet.errors import ConfigError, Diverged
-from eventnet.plasticity.stdp import BookedRule
+from eventnet.plasticity import stdp
+from eventnet.plasticity.stdp import BookedRule, books_late
 from eventnet.sources import Source
 
 Floats = NDArray[np.float64]
@@ -43,9 +44,9 @@ class CompiledEngine:
         self.plan = plan
         self._sink = sink
         self._net = bind(_net(plan))
-        self._weights = (
-            np.concatenate([w.ravel() for w in plan.weights]) if plan.weights else np.zeros(0)
-        )
+        self._weights = arrays.aligned(int(self._net.weight_first[-1]))
+        for q, weights in enumerate(plan.weights):
+            self._put_weights(q, weights)
         self._state = bind(_fresh_state(plan, self._net))
         self._flights = _no_flights(
             self._net.projection["delay"], self._net.projection["source"], self._net.first
@@ -74,7 +75,7 @@ class CompiledEngine:
                 turned=np.zeros(n, dtype=np.bool_),
                 read=np.zeros(n, dtype=np.int64),
                 given=np.zeros(n, dtype=np.int64),
-                due=np.zeros(neurons + 1, dtype=np.int64),
+                jump=np.zeros(neurons),
             )
         )
         self.counters = bind(
@@ -164,7 +165,7 @@ class CompiledEngine:
     @learning.setter
     def learning(self, on: bool) -> None:
         self.finish()
-        _clear_errors(self._state)
+        _clear_errors(self._state, self._net)
         self._error_flights.head[:] = self._error_flights.tail[:] = 0
         self._state.flags[1] = int(on)
 
@@ -181,8 +182,8 @@ class CompiledEngine:
     def weights(self, projection: int) -> Floats:
         """Return a copy of a projection's weights, (n_in, n_out) or (synapses,), with what is owed."""
         net, state, q = self._net, self._state, projection
-        weights = self._weights[net.weight_first[q] : net.weight_first[q + 1]].copy()
-        if net.projection["plastic"][q] and net.rule[0] == arrays.RULES["booked"]:
+        weights = self.stored_weights(q)
+        if net.projection["late"][q]:
             pre, post = self.plan.ends(q)
             charge = state.charge[net.pre_first[q] : net.pre_first[q + 1]]
             owed = state.owed[net.post_first[q] : net.post_first[q + 1]]
@@ -199,7 +200,22 @@ class CompiledEngine:
         net, state, q = self._net, self._state, projection
         if net.projection["plastic"][q]:  # what is owed so far belongs to the weights that go
             learning.book_rows(q, net, state, self._weights, self.counters)
-        self._weights[net.weight_first[q] : net.weight_first[q + 1]] = np.asarray(weights).ravel()
+        self._put_weights(q, weights)
+
+    def stored_weights(self, projection: int) -> Floats:
+        """Return a copy of a projection's weights by rows, shape (synapses,), without what is owed."""
+        net, q = self._net, projection
+        stored = self._weights[net.weight_first[q] : net.weight_first[q + 1]]
+        if net.projection["flipped"][q]:
+            n_in, n_out = self.plan.projections[q].shape
+            stored = stored.reshape(n_out, n_in).T
+        return stored.flatten()
+
+    def _put_weights(self, projection: int, weights: Floats) -> None:
+        net, q = self._net, projection
+        by_rows = np.asarray(weights)
+        stored = by_rows.T if net.projection["flipped"][q] else by_rows
+        self._weights[net.weight_first[q] : net.weight_first[q + 1]] = stored.ravel()
 
     def reset(self) -> None:
         """Forget everything but the weights and whether it learns; sources start over."""
@@ -280,7 +296,20 @@ def _net(plan: Plan) -> arrays.Net:
     back_group_first, back_group_tau = _groups(plan.error_groups)
     rule = plan.rule
     traced = [plan.plastic[q.index] for q in projs]
+    booked = isinstance(plan.rule, BookedRule)
+    late = [on and booked and books_late(q) for q, on in zip(projs, traced, strict=True)]
+    # What a rule books at once goes by columns, as errors do: they are the longer ones.
+    flipped = [
+        not q.sparse
+        and booked
+        and not wait
+        and q.shape[1] < min(stdp.WIDE, q.shape[0])
+        and (on or plan.has_error[q.source.index])
+        for q, on, wait in zip(projs, traced, late, strict=True)
+    ]
+    noted = [on and (wait or not booked) for on, wait in zip(traced, late, strict=True)]
     first, spans = _spans(plan)
+    leaves = arrays.offsets([p.size * (p.kind == "sensor") for p in pops])
     return arrays.Net(
         population=arrays.records(
             arrays.POPULATION,
@@ -288,6 +317,7 @@ def _net(plan: Plan) -> arrays.Net:
                 "kind": np.array([kinds[p.kind] for p in pops], dtype=np.int64),
                 "tau": np.array([p.tau for p in pops]),
                 "step": np.array([p.step for p in pops]),
+                "per_step": 1.0 / np.array([p.step for p in pops]),
                 "theta": np.array([p.threshold for p in pops]),
                 "leak": np.array([p.leak for p in pops]),
                 "biased": np.array([bool(p.bias.any()) for p in pops]),
@@ -321,7 +351,9 @@ def _net(plan: Plan) -> arrays.Net:
                 "target": np.array([q.target.index for q in projs], dtype=np.int64),
                 "coder": np.array(plan.coder, dtype=np.int64),
                 "error_step": np.array([q.error_step or 0.0 for q in projs]),
+                "flipped": np.array(flipped, dtype=np.bool_),
                 "plastic": np.array(plan.plastic, dtype=np.bool_),
+                "late": np.array(late, dtype=np.bool_),
                 "bounded": np.array([q.bounds is not None for q in projs], dtype=np.bool_),
                 "lower": np.array([(q.bounds or (-np.inf, np.inf))[0] for q in projs]),
                 "upper": np.array([(q.bounds or (-np.inf, np.inf))[1] for q in projs]),
@@ -353,8 +385,10 @@ def _net(plan: Plan) -> arrays.Net:
         weight_first=arrays.offsets([q.synapses for q in projs]),
         pre_first=arrays.offsets([q.shape[0] * on for q, on in zip(projs, traced, strict=True)]),
         post_first=arrays.offsets([q.shape[1] * on for q, on in zip(projs, traced, strict=True)]),
-        booked_first=arrays.offsets([q.synapses * on for q, on in zip(projs, traced, strict=True)]),
+        booked_first=arrays.offsets([q.synapses * on for q, on in zip(projs, noted, strict=True)]),
         bias=np.concatenate([p.bias for p in pops]),
+        leaf_first=leaves[:-1],
+        level_first=tournament.levels(int(leaves[-1])),
         start=np.array([plan.t0]),
         **spans,
         rule=np.array([arrays.RULES[rule.compiled or "booked" if rule else "booked"]]),
@@ -371,6 +405,7 @@ def _coders(plan: Plan) -> dict[str, NDArray[Any]]:
     return {
         "population": np.array([coder.population for coder in plan.coders], dtype=np.int64),
         "step": np.array([coder.step for coder in plan.coders]),
+        "per_step": np.array([1.0 / coder.step if coder.step else 0.0 for coder in plan.coders]),
         "next": after,
     }
 
@@ -445,17 +480,8 @@ def _rule(plan: Plan) -> dict[str, NDArray[Any]]:
 
 def _fresh_state(plan: Plan, net: arrays.Net) -> arrays.State:
     n, pops, projs = int(net.first[-1]), len(plan.populations), len(plan.projections)
-    sensors = np.concatenate(
-        [
-            np.arange(net.first[p.index], net.first[p.index + 1])
-            for p in plan.populations
-            if p.kind == "sensor"
-        ]
-        or [np.zeros(0)]
-    ).astype(np.int64)
+    sensors = sum(p.size for p in plan.populations if p.kind == "sensor")
     constant = np.array([p.constant for p in plan.populations])
-    place = np.zeros(n, dtype=np.int64)
-    place[sensors] = np.arange(len(sensors))
     return arrays.State(
         population=arrays.records(
             arrays.POPULATION_STATE,
@@ -482,7 +508,7 @@ def _fresh_state(plan: Plan, net: arrays.Net) -> arrays.State:
         x=np.zeros(n),
         period=np.full(n, np.inf),
         u=np.zeros(int(net.trace_first[-1])),
-        active=np.zeros(n, dtype=np.bool_),  # before t0 every activation is 0
+        slope=_off(net),
         phi=np.zeros(n),
         anchor=np.full(n, plan.t0),
         cross=np.full(n, np.inf),
@@ -491,7 +517,7 @@ def _fresh_state(plan: Plan, net: arrays.Net) -> arrays.State:
         g=np.zeros(int(net.back_trace_first[-1])),
         y=np.zeros(n),
         e=np.zeros(n),
-        gate=np.zeros(n, dtype=np.bool_),
+        gate=_off(net),
         error_phi=np.zeros(int(net.coder_first[-1])),
         error_anchor=np.full(n, plan.t0),
         error_cross=np.full(int(net.coder_first[-1]), np.inf),
@@ -504,8 +530,7 @@ def _fresh_state(plan: Plan, net: arrays.Net) -> arrays.State:
         seen=np.zeros(int(net.pre_first[-1]), dtype=np.int64),
         post=np.zeros(int(net.post_first[-1])),
         written=np.repeat(constant, np.diff(net.first)).astype(np.float64),
-        heap=sensors,
-        place=place,
+        tree=tournament.tree_of(np.full(sensors, np.inf)),
         now=np.array([-np.inf]),
         flags=np.array([0, int(plan.rule is not None), -1], dtype=np.int64),
     )
@@ -562,11 +587,17 @@ def _clear_traces(state: arrays.State, t0: float) -> None:
         state.projection[name][:] = t0
 
 
-def _clear_errors(state: arrays.State) -> None:
+def _off(net: arrays.Net) -> Floats:
+    """Return the slope of units that are off, as all are before t0; of outputs 0, for no target."""
+    layers = (net.population["kind"] == arrays.LAYER) & (net.population["leak"] < 1.0)
+    return np.repeat(np.where(layers, net.population["leak"], 0.0), np.diff(net.first))
+
+
+def _clear_errors(state: arrays.State, net: arrays.Net) -> None:
     """Forget targets and errors."""
     for name in ("g", "y", "e", "error_phi"):
         getattr(state, name)[:] = 0.0
-    state.gate[:] = False
+    state.gate[:] = _off(net)
     state.error_cross[:] = np.inf
     state.population["error_due"][:] = np.inf
     state.population["timer"][:] = np.inf

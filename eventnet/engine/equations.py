@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from eventnet.engine.jit import Array, kernel
+from eventnet.engine.jit import Array, inlined, kernel
 
 TINY = 1e-290
 """A decayed trace smaller than this is zero: denormal numbers would slow every later pass."""
@@ -30,21 +30,21 @@ Charges count from the last booking: the longer ago, the more digits `owed` lose
 """
 
 
-@kernel
+@inlined
 def decay(elapsed: float, tau: float) -> float:
     """Return ``exp(-elapsed/tau)``, the factor by which every trace of a population fades (Eq. 5)."""
     factor: float = math.exp(-elapsed / tau)
     return factor
 
 
-@kernel
+@inlined
 def fade(trace: float, factor: float) -> float:
     """Return `trace` after its decay by `factor`; zero once it would become denormal."""
     faded = trace * factor
     return faded if abs(faded) > TINY else 0.0
 
 
-@kernel
+@inlined
 def quantize(phi: float, theta: float, drift: float) -> float:
     """Return the signed count that a residual emits (Eq. 3, with threshold `theta` in [1/2, 1]).
 
@@ -59,13 +59,13 @@ def quantize(phi: float, theta: float, drift: float) -> float:
     return 0.0
 
 
-@kernel
+@inlined
 def later(t: float, candidate: float) -> float:
     """Return `candidate`, or the next representable time after `t` if it does not lie after `t`."""
     return candidate if candidate > t else float(np.nextafter(t, np.inf))
 
 
-@kernel
+@inlined
 def crossing(t: float, phi: float, theta: float, drift: float) -> float:
     """Return when a residual with slope `drift` (spikes/s) reaches the threshold it moves towards."""
     if drift > 0.0:
@@ -75,7 +75,7 @@ def crossing(t: float, phi: float, theta: float, drift: float) -> float:
     return np.inf
 
 
-@kernel
+@inlined
 def threshold_ahead(theta: float, drift: float) -> float:
     """Return the residual at a scheduled crossing: the threshold itself, never re-evaluated.
 
@@ -96,7 +96,7 @@ def toggle(t: float, clock: float, u: float, bias: float, tau: float, active: bo
     return np.inf
 
 
-@kernel
+@inlined
 def activation(z: float, on: bool, leak: float) -> float:
     """Return h(z): z where the unit is on, ``leak*z`` where it is off (leak 0: ReLU, 1: identity)."""
     return z if on else leak * z
@@ -108,7 +108,13 @@ def switched_on(z: float, leak: float) -> bool:
     return z > 0.0 or leak == 1.0
 
 
-@kernel
+@inlined
+def slope_of(z: float, leak: float) -> float:
+    """Return h' at a delivery: 1 where the unit is on, `leak` where it is off."""
+    return 1.0 if z > 0.0 else leak
+
+
+@inlined
 def arrive(
     u: float,
     factor: float,
@@ -116,29 +122,29 @@ def arrive(
     bias: float,
     before: float,
     leak: float,
-    active: bool,
-    step: float,
-) -> tuple[float, bool, float]:
-    """Decode one delivery and encode its jump (Eq. 5, 4): return trace, active bit, jump of phi.
+    slope: float,
+    per_step: float,
+) -> tuple[float, float, float]:
+    """Decode one delivery and encode its jump (Eq. 5, 4): return trace, slope, jump of phi.
 
-    ``u <- u*factor + arrived``; the activation jumps from ``h(before + u*factor)``, gated by the stored
-    active bit, to ``h(bias + u)``. `before` is the bias, except at t0: until then it is 0.
+    ``u <- u*factor + arrived``; the activation jumps from ``h(before + u*factor)``, of the stored
+    slope, to ``h(bias + u)``. `before` is the bias, except at t0: until then it is 0.
     """
     faded = fade(u, factor)
     after = faded + arrived
     z = bias + after
-    on = switched_on(z, leak)
-    return after, on, (activation(z, on, leak) - activation(before + faded, active, leak)) / step
+    now = slope_of(z, leak)
+    return after, now, (z * now - (before + faded) * slope) * per_step
 
 
-@kernel
+@inlined
 def arrive_error(
-    g: float, factor: float, arrived: float, gate: bool, active: bool, leak: float
+    g: float, factor: float, arrived: float, gate: float, slope: float
 ) -> tuple[float, float]:
     """Decode a delivery of error spikes, multiply it by h' (Eq. 12): return trace, jump of the error."""
     faded = fade(g, factor)
     after = faded + arrived
-    return after, activation(after, active, leak) - activation(faded, gate, leak)
+    return after, after * slope - faded * gate
 
 
 @kernel
@@ -284,13 +290,13 @@ def drift_time(t: float, largest: float, tolerance: float, tau: float) -> float:
     return later(t, t - tau * math.log(1.0 - tolerance / largest))
 
 
-@kernel
+@inlined
 def sensor_period(x: float, tau: float, step: float) -> float:
     """Return the seconds between spikes of a sensor that holds `x`: ``tau*step/|x|``."""
     return tau * step / abs(x) if x != 0.0 else np.inf
 
 
-@kernel
+@inlined
 def sensor_residual(
     phi: float, next_time: float, t: float, period: float, theta: float, x: float
 ) -> float:
@@ -304,7 +310,7 @@ def sensor_residual(
     return math.copysign(1.0, x) * (theta - (next_time - t) / period)
 
 
-@kernel
+@inlined
 def sensor_next(t: float, phi: float, theta: float, period: float, x: float) -> float:
     """Return when a sensor that holds `x` fires next, from its residual at `t`."""
     if period == np.inf:
@@ -312,13 +318,13 @@ def sensor_next(t: float, phi: float, theta: float, period: float, x: float) -> 
     return later(t, t + (theta - math.copysign(1.0, x) * phi) * period)
 
 
-@kernel
+@inlined
 def trace_window(tau_pre: float, tau_post: float) -> float:
     """Return ``c = tau_x*tau_e/(tau_x+tau_e)`` (s): the area under a pair of unit traces."""
     return tau_pre * tau_post / (tau_pre + tau_post)
 
 
-@kernel
+@inlined
 def strength(window: float, power: float, jumps: float, factor: float) -> float:
     """Return ``c*max(N, J/2)``: how strongly one projection's input acts on what it learns.
 
@@ -331,7 +337,7 @@ def strength(window: float, power: float, jumps: float, factor: float) -> float:
     return window * max(fade(fade(power, factor), factor), 0.5 * fade(jumps, factor), 0.0)
 
 
-@kernel
+@inlined
 def guarded_rate(rate: float, total: float, cap: float) -> float:
     """Return ``min(lr, cap/sum_q c_q*max(N_q, J_q/2))``: the learning rate that jumps leave stable.
 

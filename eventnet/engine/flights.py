@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from eventnet.engine.arrays import Buffer, Fired, Flights
-from eventnet.engine.jit import Array, kernel
+from eventnet.engine.jit import Array, inlined, kernel
 
 
-@kernel
+@inlined
 def emit(
     t: float, code: int, p: int, first: int, j: int, s: float, fired: Fired, buffer: Buffer
 ) -> None:
@@ -25,7 +25,7 @@ def emit(
     buffer.used[0] = k + 1
 
 
-@kernel
+@inlined
 def arriving(
     q: int, delay: float, sender: int, first: Array, fired: Fired, flights: Flights
 ) -> tuple[Array, Array, int, int]:

@@ -24,6 +24,11 @@ def kernel(function: Function) -> Function:
     return _compiled(function)
 
 
+def inlined(function: Function) -> Function:
+    """Compile a few lines that stand in the innermost loops: a call there keeps them off vectors."""
+    return _compiled(function, forceinline=True)
+
+
 def summing(function: Function) -> Function:
     """Compile a sum whose order the compiler may choose, so that it runs on vectors."""
     return _compiled(function, fastmath={"reassoc", "contract"})

@@ -42,7 +42,6 @@ from eventnet.engine.arrays import (
 )
 from eventnet.engine.equations import (
     MAX_COUNT,
-    activation,
     amplitudes,
     arrive,
     arrive_error,
@@ -58,8 +57,8 @@ from eventnet.engine.equations import (
     sensor_next,
     sensor_period,
     sensor_residual,
+    slope_of,
     softmax,
-    switched_on,
     threshold_ahead,
     toggle,
     travelled,
@@ -81,70 +80,7 @@ from eventnet.engine.learning import (
     plasticity_stage,
     synapses_of,
 )
-
-# --------------------------------------------------------------------------------------------------
-# A binary heap on the sensors' next firing times
-# --------------------------------------------------------------------------------------------------
-
-
-@kernel
-def heap_fix(heap: Array, place: Array, key: Array, neuron: int) -> None:
-    """Move `neuron` to its place after its key changed (writes heap and place). O(log n)."""
-    k = place[neuron]
-    value = key[neuron]
-    while k > 0:
-        parent = (k - 1) >> 1
-        other = heap[parent]
-        if key[other] <= value:
-            break
-        heap[k] = other
-        place[other] = k
-        k = parent
-    size = heap.shape[0]
-    while True:
-        child = 2 * k + 1
-        if child >= size:
-            break
-        if child + 1 < size and key[heap[child + 1]] < key[heap[child]]:
-            child += 1
-        other = heap[child]
-        if key[other] >= value:
-            break
-        heap[k] = other
-        place[other] = k
-        k = child
-    heap[k] = neuron
-    place[neuron] = k
-
-
-@kernel
-def heap_due(heap: Array, key: Array, t: float, found: Array) -> int:
-    """Write the neurons whose key is `t` into `found`, ascending; return how many."""
-    size = heap.shape[0]
-    if size == 0 or key[heap[0]] != t:
-        return 0
-    # The due ones are a subtree at the root: walk it breadth first, keeping places in `found`.
-    found[0] = 0
-    n = 1
-    k = 0
-    while k < n:
-        child = 2 * found[k] + 1
-        for c in range(child, min(child + 2, size)):
-            if key[heap[c]] == t:
-                found[n] = c
-                n += 1
-        k += 1
-    for k in range(n):
-        found[k] = heap[found[k]]
-    for k in range(1, n):  # insertion sort: nearly always one or two
-        value = found[k]
-        m = k
-        while m > 0 and found[m - 1] > value:
-            found[m] = found[m - 1]
-            m -= 1
-        found[m] = value
-    return n
-
+from eventnet.engine.tournament import next_leaf, put
 
 # --------------------------------------------------------------------------------------------------
 # The stages of an instant
@@ -156,8 +92,8 @@ def sensors_stage(
     t: float, net: Net, state: State, feed: Feed, scratch: Scratch, buffer: Buffer
 ) -> int:
     """Take readings and given spikes, fire the sensors that are due; return a bad population or -1."""
-    found = heap_due(state.heap, state.cross, t, scratch.due)
-    k = 0
+    tree, levels = state.tree, net.level_first
+    root = tree.shape[0] - 1
     for p in range(net.population.shape[0]):
         first = net.first[p]
         last = net.first[p + 1]
@@ -168,22 +104,22 @@ def sensors_stage(
                 emit(t, p, p, first, i, feed.value[place + 1], scratch.fired, buffer)
         if net.population[p].kind != SENSOR:
             continue
+        leaf = net.leaf_first[p]
+        theta = net.population[p].theta
         source = scratch.read[p]
         if source == -2:
             # No reading: a due neuron has the residual +-theta, fires once and keeps its period.
-            while k < found and scratch.due[k] < last:
-                i = scratch.due[k]
-                k += 1
+            while tree[root] == t:
+                i = next_leaf(tree, levels) - leaf + first
+                if i >= last:
+                    break
                 s = math.copysign(1.0, state.x[i])
-                state.phi[i] = threshold_ahead(net.population[p].theta, s) - s
+                state.phi[i] = threshold_ahead(theta, s) - s
                 state.cross[i] = later(t, t + state.period[i])
-                heap_fix(state.heap, state.place, state.cross, i)
+                put(tree, levels, i - first + leaf, state.cross[i])
                 emit(t, p, p, first, i - first, s, scratch.fired, buffer)
             continue
-        theta = net.population[p].theta
         for i in range(first, last):
-            if k < found and scratch.due[k] == i:
-                k += 1
             x = state.x[i]
             new = state.written[i] if source == -1 else feed.value[source + i - first]
             fires = state.cross[i] == t
@@ -205,7 +141,7 @@ def sensors_stage(
             else:
                 state.cross[i] = later(t, t + state.period[i])
             state.phi[i] = phi - s
-            heap_fix(state.heap, state.place, state.cross, i)
+            put(tree, levels, i - first + leaf, state.cross[i])
             if s != 0.0:
                 emit(t, p, p, first, i - first, s, scratch.fired, buffer)
     return -1
@@ -215,29 +151,30 @@ def sensors_stage(
 def arrive_all(
     u: Array,
     phi: Array,
-    active: Array,
+    slope: Array,
     arrived: Array,
-    bias: Array,
     leak: float,
     factor: float,
-    step: float,
+    per_step: float,
     theta: float,
-) -> tuple[int, int]:
-    """Run `arrive` on a population without drift (writes u, phi, active).
+) -> tuple[int, int, int]:
+    """Run `arrive` on a population without biases (writes u, phi, slope).
 
-    Returns how many residuals left the threshold or are not finite, and how many bits turned.
+    Returns how many residuals left the threshold, slopes changed and traces left their range.
     """
     leaving = 0
     turned = 0
+    broken = 0
     for j in range(u.shape[0]):
-        after, on, jump = arrive(u[j], factor, arrived[j], bias[j], bias[j], leak, active[j], step)
+        after, now, jump = arrive(u[j], factor, arrived[j], 0.0, 0.0, leak, slope[j], per_step)
         new = phi[j] + jump
         u[j] = after
         phi[j] = new
-        turned += on != active[j]
-        active[j] = on
-        leaving += (not abs(new) <= theta) or (not abs(after) < 1e300)
-    return leaving, turned
+        turned += now != slope[j]
+        slope[j] = now
+        leaving += not abs(new) <= theta
+        broken += not abs(after) < 1e300
+    return leaving, turned, broken
 
 
 @kernel
@@ -327,31 +264,31 @@ def deliver_plain(
     """Deliver to a layer in which nothing happens between arrivals."""
     a = net.first[p]
     b = net.first[p + 1]
-    u = state.u[net.trace_first[p] : net.trace_first[p + 1]]
+    phi = state.phi[a:b]
     theta = net.population[p].theta
-    leaving, turned = arrive_all(
-        u,
-        state.phi[a:b],
-        state.active[a:b],
+    leaving, turned, broken = arrive_all(
+        state.u[net.trace_first[p] : net.trace_first[p + 1]],
+        phi,
+        state.slope[a:b],
         scratch.arrived[net.trace_first[p] : net.trace_first[p + 1]],
-        net.bias[a:b],
         net.population[p].leak,
         decay(t - state.population[p].clock, net.population[p].tau),
-        net.population[p].step,
+        net.population[p].per_step,
         theta,
     )
     scratch.turned[p] = turned > 0
-    if leaving > 0:
-        for j in range(a, b):
-            phi = state.phi[j]
-            if not abs(phi) <= theta:
-                if not abs(phi) <= MAX_COUNT:
-                    return False
-                s = quantize(phi, theta, 0.0)
-                state.phi[j] = phi - s
-                emit(t, p, p, a, j - a, s, scratch.fired, buffer)
-            elif not abs(u[j - a]) < 1e300:
+    if broken > 0:
+        return False
+    for j in range(b - a):
+        if leaving == 0:
+            break
+        if not abs(phi[j]) <= theta:
+            leaving -= 1
+            if not abs(phi[j]) <= MAX_COUNT:
                 return False
+            s = quantize(phi[j], theta, 0.0)
+            phi[j] -= s
+            emit(t, p, p, a, j, s, scratch.fired, buffer)
     return True
 
 
@@ -371,7 +308,9 @@ def run_biased(
     tau = net.population[p].tau
     theta = net.population[p].theta
     step = net.population[p].step
+    per_step = net.population[p].per_step
     leak = net.population[p].leak
+    bends = leak != 1.0
     factor = decay(t - state.population[p].clock, tau)
     due = np.inf
     for j in range(a, net.first[p + 1]):
@@ -379,36 +318,36 @@ def run_biased(
         turns = state.turn[j] == t
         if delivered or fires or turns:
             bias = net.bias[j]
-            active = state.active[j]
-            drift = activation(bias, active, leak) / (tau * step)
+            slope = state.slope[j]
+            drift = bias * slope / (tau * step)
             if fires:
                 phi = threshold_ahead(theta, drift)
             else:
                 phi = state.phi[j] + drift * (t - state.anchor[j])
-            on = active
+            now = slope
             if delivered:
                 i = net.trace_first[p] + j - a
                 before = 0.0 if first_instant else bias
-                after, on, jump = arrive(
-                    state.u[i], factor, scratch.arrived[i], bias, before, leak, active, step
+                after, now, jump = arrive(
+                    state.u[i], factor, scratch.arrived[i], bias, before, leak, slope, per_step
                 )
                 state.u[i] = after
                 phi += jump
                 if not abs(after) < 1e300:
                     return False
-                state.turn[j] = toggle(t, t, after, bias, tau, on) if leak != 1.0 else np.inf
+                state.turn[j] = toggle(t, t, after, bias, tau, now == 1.0) if bends else np.inf
             elif turns:
-                on = not active
+                now = leak if slope == 1.0 else 1.0
                 state.turn[j] = np.inf
             if not abs(phi) <= MAX_COUNT:
                 return False
-            drift = activation(bias, on, leak) / (tau * step)
+            drift = bias * now / (tau * step)
             s = quantize(phi, theta, drift)
             state.phi[j] = phi - s
             state.anchor[j] = t
             state.cross[j] = crossing(t, phi - s, theta, drift)
-            if on != active:
-                state.active[j] = on
+            if now != slope:
+                state.slope[j] = now
                 scratch.turned[p] = True
             if s != 0.0:
                 emit(t, p, p, a, j - a, s, scratch.fired, buffer)
@@ -446,15 +385,15 @@ def run_unmatched(
         if delivered or fires or turns:
             place = net.trace_first[p] + j - a
             bias = net.bias[j]
-            active = state.active[j]
-            gain = activation(1.0, active, leak) / step
+            slope = state.slope[j]
+            gain = slope / step
             if fires:
                 phi = theta * state.side[j]
             else:
                 phi = state.phi[j] + moved(
                     t, state.anchor[j], clock, gain, bias, tau, state.u, place, n, taus, amplitude
                 )
-            on = active
+            now = slope
             if delivered:
                 before = 0.0 if first_instant else bias
                 z = bias
@@ -464,34 +403,34 @@ def run_unmatched(
                     before += faded
                     state.u[i] = faded + scratch.arrived[i]
                     z += state.u[i]
-                on = switched_on(z, leak)
-                phi += (activation(z, on, leak) - activation(before, active, leak)) / step
+                now = slope_of(z, leak)
+                phi += (z * now - before * slope) * net.population[p].per_step
                 if not abs(z) < 1e300:
                     return False
                 amplitudes(t, t, state.u, place, n, taus, tau, amplitude)
                 state.turn[j] = np.inf
                 if leak != 1.0:
                     state.turn[j] = zero_crossing(
-                        t, z, on, bias, t, state.u, place, n, taus, scaled
+                        t, z, now == 1.0, bias, t, state.u, place, n, taus, scaled
                     )
             else:
                 amplitudes(t, clock, state.u, place, n, taus, tau, amplitude)
                 if turns:
-                    on = not active
+                    now = leak if slope == 1.0 else 1.0
                     state.turn[j] = zero_crossing(
-                        t, 0.0, on, bias, clock, state.u, place, n, taus, scaled
+                        t, 0.0, now == 1.0, bias, clock, state.u, place, n, taus, scaled
                     )
             if not abs(phi) <= MAX_COUNT:
                 return False
-            gain = activation(1.0, on, leak) / step
+            gain = now / step
             s = quantize(phi, theta, gain * pace(bias / tau, amplitude, taus))
             state.phi[j] = phi - s
             state.anchor[j] = t
             state.cross[j], state.side[j] = schedule(
                 t, phi - s, theta, gain, bias, tau, amplitude, scaled, taus
             )
-            if on != active:
-                state.active[j] = on
+            if now != slope:
+                state.slope[j] = now
                 scratch.turned[p] = True
             if s != 0.0:
                 emit(t, p, p, a, j - a, s, scratch.fired, buffer)
@@ -541,7 +480,7 @@ def loss_stage(
         if taught or delivered or fires:
             place = net.trace_first[p] + j - a
             bias = net.bias[j]
-            on = state.gate[j]
+            on = state.gate[j] != 0.0
             before = bias - state.y[j] if on else 0.0
             jump = 0.0
             if taught:
@@ -554,8 +493,8 @@ def loss_stage(
                 now_on = not math.isnan(y)
                 state.y[j] = y if now_on else 0.0
                 jump = (z - y if now_on else 0.0) - old
-                state.gate[j] = now_on
-            level = bias - state.y[j] if state.gate[j] else 0.0
+                state.gate[j] = 1.0 if now_on else 0.0
+            level = bias - state.y[j] if state.gate[j] != 0.0 else 0.0
             c = coder
             while c >= 0:
                 i = net.coder_first[c] + j - a
@@ -595,7 +534,7 @@ def loss_stage(
                     state.error_cross[i] = crossing(t, phi - s, theta, drift)
                     state.error_side[i] = math.copysign(1.0, drift)
                 else:
-                    gain = 1.0 / step if state.gate[j] else 0.0
+                    gain = 1.0 / step if state.gate[j] != 0.0 else 0.0
                     s = quantize(phi, theta, gain * pace(level / tau, amplitude, taus))
                     state.error_cross[i], state.error_side[i] = schedule(
                         t, phi - s, theta, gain, level, tau, amplitude, scaled, taus
@@ -636,8 +575,8 @@ def softmax_stage(
                 y = state.written[j] if source == -1 else feed.value[source + j - a]
                 on = on and not math.isnan(y)
                 state.y[j] = y
-            state.gate[a : a + n] = on
-        on = state.gate[a]
+            state.gate[a : a + n] = 1.0 if on else 0.0
+        on = state.gate[a] != 0.0
         largest = 0.0
         shortest = np.inf
         for j in range(n):
@@ -664,7 +603,7 @@ def softmax_stage(
         if evaluated or fires:
             before = state.e[j]
             if evaluated:
-                state.e[j] = soft[j - a] - state.y[j] if state.gate[j] else 0.0
+                state.e[j] = soft[j - a] - state.y[j] if state.gate[j] != 0.0 else 0.0
             c = coder
             while c >= 0:
                 i = net.coder_first[c] + j - a
@@ -755,100 +694,164 @@ def backward_stage(
         return True
     if delivered:
         gather_errors(p, net, state, weights, error_flights, scratch, counters)
+    if net.population[p].error_matched:
+        fine = return_matched(t, delivered, p, net, state, scratch, buffer)
+    else:
+        fine = return_unmatched(t, delivered, p, net, state, scratch, buffer)
+    if delivered:
+        state.population[p].error_clock = t
+    return fine
+
+
+@kernel
+def return_all(
+    g: Array, gate: Array, slope: Array, returned: Array, factor: float, jump: Array
+) -> None:
+    """Run `arrive_error` on a layer (writes g, gate, jump)."""
+    for j in range(g.shape[0]):
+        g[j], jump[j] = arrive_error(g[j], factor, returned[j], gate[j], slope[j])
+        gate[j] = slope[j]
+
+
+@kernel
+def jump_all(phi: Array, jump: Array, per_step: float, theta: float) -> int:
+    """Add jumps to residuals; return how many left the threshold or are not finite."""
+    leaving = 0
+    for j in range(phi.shape[0]):
+        phi[j] += jump[j] * per_step
+        leaving += not abs(phi[j]) <= theta
+    return leaving
+
+
+@kernel
+def return_matched(
+    t: float, delivered: bool, p: int, net: Net, state: State, scratch: Scratch, buffer: Buffer
+) -> bool:
+    """Run the errors of a layer in which nothing happens between arrivals and turns."""
+    a = net.first[p]
+    n = net.first[p + 1] - a
+    theta = net.population[p].theta
+    place = net.back_trace_first[p]
+    factor = decay(t - state.population[p].error_clock, net.population[p].error_tau)
+    g, gate, slope = state.g[place : place + n], state.gate[a : a + n], state.slope[a : a + n]
+    jump = scratch.jump[:n]
+    if delivered:
+        return_all(g, gate, slope, scratch.returned[place : place + n], factor, jump)
+    else:
+        for j in range(n):  # as if 0 arrived; the traces stay
+            jump[j] = 0.0
+            if gate[j] != slope[j]:
+                _, jump[j] = arrive_error(g[j], factor, 0.0, gate[j], slope[j])
+                gate[j] = slope[j]
+    leaving = 0
+    coder = net.population[p].coder
+    c = coder
+    while c >= 0:
+        residuals = state.error_phi[net.coder_first[c] : net.coder_first[c] + n]
+        leaving += jump_all(residuals, jump, net.coder[c].per_step, theta)
+        c = net.coder[c].next
+    for j in range(n):
+        if leaving == 0:
+            break
+        c = coder
+        while c >= 0:
+            i = net.coder_first[c] + j
+            phi = state.error_phi[i]
+            if not abs(phi) <= theta:
+                leaving -= 1
+                if not abs(phi) <= MAX_COUNT:
+                    return False
+                s = quantize(phi, theta, 0.0)
+                state.error_phi[i] = phi - s
+                emit_error(t, c, j, s, net, scratch.errors, buffer)
+            c = net.coder[c].next
+    return True
+
+
+@kernel
+def return_unmatched(
+    t: float, delivered: bool, p: int, net: Net, state: State, scratch: Scratch, buffer: Buffer
+) -> bool:
+    """Run the errors of a layer whose residuals move on curves."""
     a = net.first[p]
     n = net.first[p + 1] - a
     tau = net.population[p].error_tau
     theta = net.population[p].theta
-    leak = net.population[p].leak
     coder = net.population[p].coder
-    matched = net.population[p].error_matched
     taus = net.back_group_tau[net.back_group_first[p] : net.back_group_first[p + 1]]
     amplitude = scratch.amplitude[: taus.shape[0]]
     scaled = scratch.scaled[: taus.shape[0]]
     clock = state.population[p].error_clock
-    factor = decay(t - clock, tau)
     due = np.inf
     for j in range(a, a + n):
         gate = state.gate[j]
-        active = state.active[j]
+        slope = state.slope[j]
         place = net.back_trace_first[p] + j - a
-        soonest = np.inf if matched else earliest(j - a, coder, net, state)
-        if not (delivered or gate != active or soonest == t):
+        soonest = earliest(j - a, coder, net, state)
+        if not (delivered or gate != slope or soonest == t):
             due = min(due, soonest)
             continue
         c = coder
-        if matched:
-            arrived = scratch.returned[place] if delivered else 0.0
-            after, jump = arrive_error(state.g[place], factor, arrived, gate, active, leak)
+        while c >= 0:
+            i = net.coder_first[c] + j - a
+            if state.error_cross[i] == t:
+                state.error_phi[i] = theta * state.error_side[i]
+            else:
+                state.error_phi[i] += moved(
+                    t,
+                    state.error_anchor[j],
+                    clock,
+                    gate / net.coder[c].step,
+                    0.0,
+                    tau,
+                    state.g,
+                    place,
+                    n,
+                    taus,
+                    amplitude,
+                )
+            c = net.coder[c].next
+        before = 0.0
+        error = 0.0
+        for k in range(taus.shape[0]):
+            i = place + k * n
+            faded = fade(state.g[i], decay(t - clock, taus[k]))
+            before += faded
+            arrived = scratch.returned[i] if delivered else 0.0
             if delivered:
-                state.g[place] = after
-        else:
-            while c >= 0:
-                i = net.coder_first[c] + j - a
-                if state.error_cross[i] == t:
-                    state.error_phi[i] = theta * state.error_side[i]
-                else:
-                    state.error_phi[i] += moved(
-                        t,
-                        state.error_anchor[j],
-                        clock,
-                        activation(1.0, gate, leak) / net.coder[c].step,
-                        0.0,
-                        tau,
-                        state.g,
-                        place,
-                        n,
-                        taus,
-                        amplitude,
-                    )
-                c = net.coder[c].next
-            before = 0.0
-            error = 0.0
-            for k in range(taus.shape[0]):
-                i = place + k * n
-                faded = fade(state.g[i], decay(t - clock, taus[k]))
-                before += faded
-                arrived = scratch.returned[i] if delivered else 0.0
-                if delivered:
-                    state.g[i] = faded + arrived
-                error += faded + arrived
-            jump = activation(error, active, leak) - activation(before, gate, leak)
-            amplitudes(t, t if delivered else clock, state.g, place, n, taus, tau, amplitude)
-            state.error_anchor[j] = t
-        state.gate[j] = active
+                state.g[i] = faded + arrived
+            error += faded + arrived
+        jump = error * slope - before * gate
+        amplitudes(t, t if delivered else clock, state.g, place, n, taus, tau, amplitude)
+        state.error_anchor[j] = t
+        state.gate[j] = slope
         c = coder
         while c >= 0:
             i = net.coder_first[c] + j - a
-            step = net.coder[c].step
-            phi = state.error_phi[i] + jump / step
+            phi = state.error_phi[i] + jump * net.coder[c].per_step
             if not abs(phi) <= MAX_COUNT:
                 return False
-            if matched:
-                s = quantize(phi, theta, 0.0)
-            else:
-                gain = activation(1.0, active, leak) / step
-                s = quantize(phi, theta, gain * pace(0.0, amplitude, taus))
-                state.error_cross[i], state.error_side[i] = schedule(
-                    t, phi - s, theta, gain, 0.0, tau, amplitude, scaled, taus
-                )
-                due = min(due, state.error_cross[i])
+            gain = slope / net.coder[c].step
+            s = quantize(phi, theta, gain * pace(0.0, amplitude, taus))
+            state.error_cross[i], state.error_side[i] = schedule(
+                t, phi - s, theta, gain, 0.0, tau, amplitude, scaled, taus
+            )
+            due = min(due, state.error_cross[i])
             state.error_phi[i] = phi - s
             if s != 0.0:
                 emit_error(t, c, j - a, s, net, scratch.errors, buffer)
             c = net.coder[c].next
     state.population[p].error_due = due
-    if delivered:
-        state.population[p].error_clock = t
     return True
 
 
 @kernel
-def processed(j: int, kind: int, leak: float, x: Array, active: Array) -> bool:
+def processed(j: int, kind: int, leak: float, x: Array, slope: Array) -> bool:
     """Return whether a network that skips zeros would have to process neuron `j`."""
     if kind == SENSOR:
         return bool(x[j] != 0.0)
     if kind == LAYER and leak == 0.0:
-        return bool(active[j])
+        return bool(slope[j] != 0.0)
     return True
 
 
@@ -868,7 +871,7 @@ def count_dense(net: Net, state: State, counters: Counters, reading: bool, teach
         synapses = 0
         for j in range(a, net.first[src + 1]):
             if processed(
-                j, net.population[src].kind, net.population[src].leak, state.x, state.active
+                j, net.population[src].kind, net.population[src].leak, state.x, state.slope
             ):
                 if net.projection[q].sparse:
                     k = net.projection[q].span_first + j - a
@@ -881,7 +884,7 @@ def count_dense(net: Net, state: State, counters: Counters, reading: bool, teach
             on = 0
             for j in range(net.first[dst], net.first[dst + 1]):
                 on += processed(
-                    j, net.population[dst].kind, net.population[dst].leak, state.x, state.active
+                    j, net.population[dst].kind, net.population[dst].leak, state.x, state.slope
                 )
             pairs = synapses * on // n_out
             if net.population[src].has_error:
@@ -1030,8 +1033,7 @@ def next_instant(
 ) -> float:
     """Return the time of the next instant, inf if nothing is ahead."""
     t = min(next_landing(net.delayed, flights), next_landing(net.error_delayed, error_flights))
-    if state.heap.shape[0] > 0:
-        t = min(t, state.cross[state.heap[0]])
+    t = min(t, float(state.tree[state.tree.shape[0] - 1]))
     for p in range(net.population.shape[0]):
         t = min(
             t,

@@ -34,7 +34,7 @@ from eventnet.engine.equations import (
     trace_window,
 )
 from eventnet.engine.flights import arriving
-from eventnet.engine.jit import Array, kernel
+from eventnet.engine.jit import Array, inlined, kernel
 
 # --------------------------------------------------------------------------------------------------
 # Rows and columns
@@ -56,10 +56,12 @@ class Synapses(NamedTuple):
     version: Array  # (1,)
     counts: Array  # the projection's counters
     late: bool  # columns are booked late
+    flipped: bool  # weights lie by columns
     sparse: bool
     span: Array  # (n_in + 1,) where rows begin, if sparse
     reach: Array  # target neuron of each weight, if sparse
     columns: Array  # (n_out + 1,) where columns begin in column_row, if sparse
+    n_in: int
     n_out: int
     bounded: bool
     lower: float
@@ -80,11 +82,13 @@ def synapses_of(q: int, net: Net, state: State, weights: Array, counters: Counte
         state.seen[net.pre_first[q] : net.pre_first[q + 1]],
         state.version[q : q + 1],
         counters.projection[q],
-        record.plastic and net.rule[0] == 0,
+        record.late,
+        record.flipped,
         record.sparse,
         net.span[record.span_first : record.span_first + n_in + 1],
         net.reach[record.edge_first :],
         net.column_span[record.column_span_first : record.column_span_first + n_out + 1],
+        n_in,
         n_out,
         record.bounded,
         record.lower,
@@ -92,7 +96,7 @@ def synapses_of(q: int, net: Net, state: State, weights: Array, counters: Counte
     )
 
 
-@kernel
+@inlined
 def row_of(i: int, synapses: Synapses) -> tuple[int, int]:
     """Return where the row of presynaptic neuron `i` begins and ends among the weights."""
     if synapses.sparse:
@@ -100,7 +104,7 @@ def row_of(i: int, synapses: Synapses) -> tuple[int, int]:
     return i * synapses.n_out, (i + 1) * synapses.n_out
 
 
-@kernel
+@inlined
 def clip(weight: float, synapses: Synapses) -> float:
     """Return a weight within its bounds."""
     if synapses.bounded:
@@ -140,14 +144,16 @@ def count(
     counts[column + 3] += np.int64(additions)
 
 
-@kernel
+@inlined
 def catch_up(i: int, synapses: Synapses) -> None:
-    """Bring the row of presynaptic neuron `i` up to date with past spikes of its targets.
+    """Bring the row of presynaptic neuron `i` up to date with past spikes of its targets."""
+    if synapses.late and synapses.seen[i] != synapses.version[0]:
+        book_row(i, synapses)
 
-    ``w_ij += charge_i*(owed_j - booked_ij)``: see `learn_booked` (writes weights).
-    """
-    if not synapses.late or synapses.seen[i] == synapses.version[0]:
-        return
+
+@kernel
+def book_row(i: int, synapses: Synapses) -> None:
+    """Write what row `i` is owed: ``w_ij += charge_i*(owed_j - booked_ij)``, see `learn_booked`."""
     synapses.seen[i] = synapses.version[0]
     a, b = row_of(i, synapses)
     synapses.counts[BOOKED] += b - a
@@ -157,12 +163,8 @@ def catch_up(i: int, synapses: Synapses) -> None:
     if synapses.sparse:
         reach = synapses.reach[a:b]
         for k in range(row.shape[0]):
-            row[k] = clip(row[k] + charge * (owed[reach[k]] - booked[k]), synapses)
+            row[k] += charge * (owed[reach[k]] - booked[k])
             booked[k] = owed[reach[k]]
-    elif synapses.bounded:
-        for j in range(owed.shape[0]):
-            row[j] = clip(row[j] + charge * (owed[j] - booked[j]), synapses)
-            booked[j] = owed[j]
     else:
         for j in range(owed.shape[0]):
             row[j] += charge * (owed[j] - booked[j])
@@ -180,16 +182,20 @@ def add_rows(
     arrived: Array,
 ) -> None:
     """Add the rows of the neurons that fired to `arrived` (Eq. 7, 8), neurons ascending."""
+    weights = synapses.weights
     for k in range(first, first + n):
         i = neuron[k]
         catch_up(i, synapses)
         scale = step * quanta[k]
         a, b = row_of(i, synapses)
-        row = synapses.weights[a:b]
+        row = weights[a:b]
         if synapses.sparse:
             reach = synapses.reach[a:b]
             for m in range(row.shape[0]):
                 arrived[reach[m]] += scale * row[m]
+        elif synapses.flipped:
+            for j in range(arrived.shape[0]):
+                arrived[j] += scale * weights[j * synapses.n_in + i]
         else:
             for j in range(arrived.shape[0]):
                 arrived[j] += scale * row[j]
@@ -218,35 +224,66 @@ def add_columns(
     row: Array,
     place: Array,
 ) -> None:
-    """Add the columns of the error spikes to `arrived` (Eq. 12), for each row errors ascending.
+    """Add the columns of the error spikes to `arrived` (Eq. 12), errors ascending.
 
-    `row` and `place` hold the entries of the columns of sparse projections.
+    What a row is owed is added where it is read, not booked: few of a row's synapses are. `row` and
+    `place` hold the entries of the columns of sparse projections.
     """
     n_in = arrived.shape[0]
     span = synapses.columns
     count(synapses.counts, BACKWARD, quanta, neuron, first, n, n_in, synapses.sparse, span)
-    weights, booked = synapses.weights, synapses.booked
-    if synapses.sparse:
-        for k in range(first, first + n):
-            j = neuron[k]
-            scale = step * quanta[k]
+    weights, booked, charge = synapses.weights, synapses.booked, synapses.charge
+    late = synapses.late
+    for k in range(first, first + n):
+        j = neuron[k]
+        scale = step * quanta[k]
+        owed = synapses.owed[j] if late else 0.0
+        if synapses.sparse:
             for m in range(span[j], span[j + 1]):
                 i = row[m]
-                w = place[m]
-                if synapses.late and synapses.seen[i] != synapses.version[0]:
-                    change = synapses.charge[i] * (synapses.owed[j] - booked[w])
-                    weights[w] = clip(weights[w] + change, synapses)
-                    booked[w] = synapses.owed[j]
-                    synapses.counts[BOOKED] += 1
-                arrived[i] += scale * weights[w]
+                w = weights[place[m]]
+                if late:
+                    w += charge[i] * (owed - booked[place[m]])
+                arrived[i] += scale * w
+        elif synapses.flipped:
+            column = weights[j * n_in : (j + 1) * n_in]
+            for i in range(n_in):
+                arrived[i] += scale * column[i]
+        elif late:
+            for i in range(n_in):
+                m = i * synapses.n_out + j
+                arrived[i] += scale * (weights[m] + charge[i] * (owed - booked[m]))
+        else:
+            for i in range(n_in):
+                arrived[i] += scale * weights[i * synapses.n_out + j]
+
+
+@kernel
+def change_column(
+    j: int, change: float, synapses: Synapses, column_row: Array, column_place: Array
+) -> None:
+    """Add ``charge*change`` to the column of target `j` at once (writes weights)."""
+    weights, charge = synapses.weights, synapses.charge
+    n_in = synapses.n_in
+    if synapses.sparse:
+        for m in range(synapses.columns[j], synapses.columns[j + 1]):
+            place = column_place[m]
+            weights[place] = clip(weights[place] + charge[column_row[m]] * change, synapses)
+        synapses.counts[BOOKED] += synapses.columns[j + 1] - synapses.columns[j]
         return
-    for i in range(n_in):
-        catch_up(i, synapses)
-        begin = i * synapses.n_out
-        total = arrived[i]
-        for k in range(first, first + n):
-            total += (step * quanta[k]) * weights[begin + neuron[k]]
-        arrived[i] = total
+    synapses.counts[BOOKED] += n_in
+    if not synapses.flipped:
+        for i in range(n_in):
+            place = i * synapses.n_out + j
+            weights[place] = clip(weights[place] + charge[i] * change, synapses)
+    elif synapses.bounded:
+        for i in range(n_in):
+            place = j * n_in + i
+            weights[place] = clip(weights[place] + charge[i] * change, synapses)
+    else:
+        column = weights[j * n_in : (j + 1) * n_in]
+        for i in range(n_in):
+            column[i] += charge[i] * change
 
 
 # --------------------------------------------------------------------------------------------------
@@ -432,7 +469,7 @@ def learn_booked(
     The second term, a change of whole columns, is booked late: between its own spikes a presynaptic
     trace only decays, x_hat_i(t) = charge_i*exp(-(t - origin)/tau), so that what a row has missed is
     charge_i times a number that is the same for all rows. Each postsynaptic spike adds to that
-    number; a row books it when it is read.
+    number; a row books it when its neuron spikes. Projections that do not wait change at once.
     """
     tau = net.projection[q].pre_tau
     scale = decay(t - state.projection[q].origin, tau)
@@ -458,11 +495,12 @@ def learn_booked(
         e = net.projection[q].post_unit * post.quanta[k]
         effect[j] += for_pair * e
         trace[j] += e
-        owed[j] += (for_column * e) * scale
-    state.version[q] += m > 0
-    if m > 0 and synapses.bounded:  # where a bound cuts depends on the way: no late booking
-        for i in range(charge.shape[0]):
-            catch_up(i, synapses)
+        change = (for_column * e) * scale
+        if synapses.late:
+            owed[j] += change
+        else:
+            change_column(j, change, synapses, net.column_row, net.column_place)
+    state.version[q] += synapses.late and m > 0
     for k in range(first, first + n):
         i = pre[k]
         catch_up(i, synapses)
@@ -473,6 +511,10 @@ def learn_booked(
             reach = synapses.reach[a:b]
             for place in range(row.shape[0]):
                 row[place] = clip(row[place] + x * effect[reach[place]], synapses)
+        elif synapses.flipped:
+            for j in range(effect.shape[0]):
+                place = j * synapses.n_in + i
+                synapses.weights[place] = clip(synapses.weights[place] + x * effect[j], synapses)
         elif synapses.bounded:
             for j in range(effect.shape[0]):
                 row[j] = clip(row[j] + x * effect[j], synapses)

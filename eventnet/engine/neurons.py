@@ -75,6 +75,7 @@ class Coder:
         self, tau: float, step: float, theta: float, taus: Sequence[float], t0: float
     ) -> None:
         self.tau, self.step, self.theta = tau, step, theta
+        self.per_step = 1.0 / step
         self.taus = np.array(taus)
         self.straight = tuple(taus) == (tau,)
         self.reset(t0)
@@ -177,7 +178,6 @@ class LayerNeuron(OutputNeuron):
     ) -> None:
         super().__init__(bias, taus)
         self.leak = population.leak
-        self.step = population.step
         self.coder = Coder(population.tau, population.step, population.threshold, taus, t0)
         self.active = False
         self.started = False  # before t0 every activation is 0
@@ -205,7 +205,9 @@ class LayerNeuron(OutputNeuron):
             before, was_active, self.leak
         )
         self.turn = self._next_turn(t, t, z)
-        return self.coder.fire(t, phi + jump / self.step, self.slope, self.bias, self.traces, t)
+        return self.coder.fire(
+            t, phi + jump * self.coder.per_step, self.slope, self.bias, self.traces, t
+        )
 
     def act(self, t: float, clock: float) -> float:
         """Run the neuron's own event: a crossing, its going on or off, or both."""
@@ -385,7 +387,7 @@ class ErrorNeuron:
         now = clock if arrived is None else t
         slope = eq.activation(1.0, active, self.leak)
         return [
-            coder.fire(t, phi + jump / coder.step, slope, 0.0, self.traces, now)
+            coder.fire(t, phi + jump * coder.per_step, slope, 0.0, self.traces, now)
             for coder, phi in zip(self.coders, residuals, strict=True)
         ]
 

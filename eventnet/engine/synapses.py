@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from eventnet.network import Edges, Projection
 from eventnet.plasticity import Rule
+from eventnet.plasticity.stdp import books_late
 
 Floats = NDArray[np.float64]
 Spikes = list[tuple[int, float]]
@@ -73,6 +74,7 @@ class Synapses:
         self.lower, self.upper = projection.bounds or (-math.inf, math.inf)
         self.bounded = projection.bounds is not None
         self.sparse = projection.sparse
+        self.late = books_late(projection)
         self.targets: list[list[int]] = [[] for _ in range(self.source.size)]
         self.columns: list[list[tuple[int, int]]] = [[] for _ in range(self.target.size)]
         for i, j in zip(*(end.tolist() for end in edges), strict=True):
@@ -128,15 +130,11 @@ class Synapses:
 
     def backward(self, spikes: Spikes, arrived: list[float]) -> int:
         """Add the columns of the error spikes (Eq. 12); return how many synapses they crossed."""
-        if not self.sparse and self.rule is not None:
-            for i in range(self.source.size):
-                self.rule.bring_up_to_date(self, i)
         for j, count in spikes:
             scale = self.error_step * count
             for i, k in self.columns[j]:
-                if self.sparse and self.rule is not None:
-                    self.rule.bring_up_to_date(self, i, k)
-                arrived[i] += scale * self.rows[i][k]
+                weight = self.rows[i][k] if self.rule is None else self.rule.read(self, i, k)
+                arrived[i] += scale * weight
         return sum(len(self.columns[j]) for j, _ in spikes)
 
     @property

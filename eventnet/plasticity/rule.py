@@ -122,8 +122,12 @@ class Rule:
     def finish(self, synapses: Synapses) -> None:
         """Add what the traces would still bring if no further spike came; then they start at rest."""
 
-    def bring_up_to_date(self, synapses: Synapses, i: int, k: int | None = None) -> None:
-        """Book what synapse `k` of row `i` (None: the whole row) is owed, before it is read."""
+    def bring_up_to_date(self, synapses: Synapses, i: int) -> None:
+        """Book what row `i` is owed, before it is read."""
+
+    def read(self, synapses: Synapses, i: int, k: int) -> float:
+        """Return the k-th weight of row `i` with what it is owed."""
+        return synapses.rows[i][k]
 
 
 def window(synapses: Synapses) -> float:

@@ -12,6 +12,19 @@ from eventnet.plasticity.rule import Rule, window
 
 if TYPE_CHECKING:
     from eventnet.engine.synapses import Spikes, Synapses
+    from eventnet.network import Projection
+
+WIDE = 32
+"""Targets from which on the rows of a dense projection are long enough to book columns late."""
+
+
+def books_late(projection: Projection) -> bool:
+    """Return whether a `BookedRule` books the columns of a projection late.
+
+    Where rows are short a column costs no more at once; where a bound cuts depends on the way.
+    """
+    long = projection.sparse or projection.shape[1] >= WIDE
+    return long and projection.bounds is None
 
 
 class Ledger:
@@ -20,7 +33,8 @@ class Ledger:
     A postsynaptic spike changes a whole column of weights, each in proportion to its presynaptic
     trace. Between its own spikes such a trace only decays, ``x_hat_i(t) = charge_i*exp(-(t-origin)/
     tau)``, so what the rows have missed is their charge times one number for all of them, `owed`. A
-    postsynaptic spike adds to that number, and a row books it when it is next read.
+    postsynaptic spike adds to that number, and a row books it when its neuron spikes next. Not all
+    projections wait (`books_late`).
     """
 
     def __init__(self, synapses: Synapses, t0: float) -> None:
@@ -89,15 +103,18 @@ class BookedRule(Rule, ABC):
         rate = eq.guarded_rate(synapses.lr, strength, self.limit)
         for_row, for_column, for_pair = (rate * c for c in self.coefficients(synapses.taus))
         effect = [for_row * trace for trace in memory.post]
-        memory.version += bool(errors)
+        memory.version += synapses.late and bool(errors)
         for j, count in errors:
             e = post_unit * count
             effect[j] += for_pair * e
             memory.post[j] += e
-            memory.owed[j] += (for_column * e) * scale
-        if errors and synapses.bounded:  # where a bound cuts depends on the way: no late booking
-            for i in range(synapses.source.size):
-                self.bring_up_to_date(synapses, i)
+            change = (for_column * e) * scale
+            if synapses.late:
+                memory.owed[j] += change
+            else:
+                for i, k in synapses.columns[j]:
+                    synapses.add_at(i, k, memory.charge[i] * change)
+                synapses.bookings += len(synapses.columns[j])
         for i, count in spikes:
             x = unit * count
             self.bring_up_to_date(synapses, i)
@@ -106,18 +123,20 @@ class BookedRule(Rule, ABC):
             memory.charge[i] += x / scale
         return bool(rate < synapses.lr)
 
-    def bring_up_to_date(self, synapses: Synapses, i: int, k: int | None = None) -> None:  # noqa: D102
+    def bring_up_to_date(self, synapses: Synapses, i: int) -> None:  # noqa: D102
         memory: Ledger = synapses.memory
         if memory.seen[i] == memory.version:
             return
-        targets, booked = synapses.targets[i], memory.booked[i]
-        if k is None:
-            memory.seen[i] = memory.version
-        for place in range(len(targets)) if k is None else (k,):
-            owed = memory.owed[targets[place]]
-            synapses.add_at(i, place, memory.charge[i] * (owed - booked[place]))
-            booked[place] = owed
-            synapses.bookings += 1
+        memory.seen[i] = memory.version
+        for k, j in enumerate(synapses.targets[i]):
+            synapses.rows[i][k] = self.read(synapses, i, k)
+            memory.booked[i][k] = memory.owed[j]
+        synapses.bookings += len(synapses.targets[i])
+
+    def read(self, synapses: Synapses, i: int, k: int) -> float:  # noqa: D102
+        memory: Ledger = synapses.memory
+        owed = memory.owed[synapses.targets[i][k]]
+        return synapses.rows[i][k] + memory.charge[i] * (owed - memory.booked[i][k])
 
     def book_all(self, synapses: Synapses, t: float) -> None:
         """Bring every row up to date and let the charges count from `t`."""

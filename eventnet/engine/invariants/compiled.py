@@ -24,6 +24,7 @@ from eventnet.engine.invariants.view import (
     View,
     demand,
 )
+from eventnet.engine.tournament import tree_of
 
 if TYPE_CHECKING:
     from eventnet.engine.compiled import CompiledEngine
@@ -31,24 +32,18 @@ if TYPE_CHECKING:
 
 def check(engine: CompiledEngine) -> None:
     """Raise an AssertionError that names the first invariant that the engine breaks."""
-    check_heap(engine)
+    check_tree(engine)
     check_due(engine)
     check_feeds(engine)
     rules.check(view(engine))
 
 
-def check_heap(engine: CompiledEngine) -> None:
-    """The heap holds every sensor neuron, none before the one above it, and `place` finds them."""
+def check_tree(engine: CompiledEngine) -> None:
+    """The tree's leaves are when the sensors fire next, each node above the least of its children."""
     state, net = engine._state, engine._net
     of_sensors = np.repeat(net.population["kind"] == ar.SENSOR, np.diff(net.first))
-    heap = state.heap
-    there = np.sort(heap) == np.flatnonzero(of_sensors)
-    demand("the heap holds every sensor neuron", "heap", there, heap)
-    place = state.place[heap] == np.arange(len(heap))
-    demand("place finds a neuron in the heap", "place", place, state.place[heap])
-    child = np.arange(1, len(heap))
-    key = state.cross[heap]
-    demand("heap in order", "heap", key[(child - 1) // 2] <= key[child], key[child])
+    right = tree_of(state.cross[of_sensors])
+    demand("the tree holds the next times", "tree", state.tree == right, state.tree)
 
 
 def check_due(engine: CompiledEngine) -> None:
@@ -150,9 +145,9 @@ def _amplitude(decoder: Decoder, anchor: Floats, tau: float) -> Floats:
 def _layer(engine: CompiledEngine, k: int, started: bool) -> Layer:
     p, state, net = engine.plan.populations[k], engine._state, engine._net
     own = slice(*net.first[k : k + 2])
-    decoder, active, bias = _decoder(engine, k), state.active[own], net.bias[own]
+    decoder, slope, bias = _decoder(engine, k), state.slope[own], net.bias[own]
     record = net.population[k]
-    gain = np.where(active, 1.0, p.leak) / p.step * started  # before t0 every activation is 0
+    gain = slope / p.step * started  # before t0 every activation is 0
     # Where nothing happens between deliveries, anchors stay behind.
     still = record["matched"] and not record["biased"]
     anchor = np.full(p.size, decoder.clock) if still else state.anchor[own]
@@ -169,7 +164,7 @@ def _layer(engine: CompiledEngine, k: int, started: bool) -> Layer:
         _amplitude(decoder, anchor, p.tau),
         decoder.taus,
     )
-    return Layer(p.name, decoder, coder, bias, p.leak, active, state.turn[own])
+    return Layer(p.name, decoder, coder, bias, p.leak, slope == 1.0, state.turn[own])
 
 
 def _own(engine: CompiledEngine, c: int) -> slice:
@@ -199,19 +194,19 @@ def _layer_error(engine: CompiledEngine, k: int, c: int) -> LayerError:
         anchor,
         state.error_cross[mine],
         state.error_side[mine],
-        np.where(gate, 1.0, p.leak) / engine.plan.coders[c].step,
+        gate / engine.plan.coders[c].step,
         np.zeros(p.size),
         _amplitude(decoder, anchor, p.error_tau),
         decoder.taus,
     )
-    return LayerError(where, decoder, coder, gate, state.active[own])
+    return LayerError(where, decoder, coder, gate == 1.0, state.slope[own] == 1.0)
 
 
 def _loss(engine: CompiledEngine, k: int, c: int, output: Output) -> Loss:
     p, state, net = engine.plan.populations[k], engine._state, engine._net
     where, mine = engine.plan.coders[c].name, _own(engine, c)
     own = slice(*net.first[k : k + 2])
-    softmax, on = p.loss == "softmax", state.gate[own]
+    softmax, on = p.loss == "softmax", state.gate[own] == 1.0
     straight = softmax or net.population["error_matched"][k]
     decoder, anchor = output.decoder, state.error_anchor[own]
     taus = np.array([p.error_tau]) if softmax else decoder.taus
@@ -267,7 +262,7 @@ def _projection(engine: CompiledEngine, q: int) -> Projection:
     pre, post = plan.ends(q)
     return Projection(
         projection.name,
-        engine._weights[net.weight_first[q] : net.weight_first[q + 1]],
+        engine.stored_weights(q),
         pre,
         post,
         projection.bounds,
@@ -292,17 +287,17 @@ def _memory(engine: CompiledEngine, q: int) -> Ledger | Traces:
     net, state = engine._net, engine._state
     rows = slice(*net.pre_first[q : q + 2])
     columns = slice(*net.post_first[q : q + 2])
-    synapses = slice(*net.booked_first[q : q + 2])
+    booked = state.booked[slice(*net.booked_first[q : q + 2])]
     record = state.projection[q]
     if net.rule[0] != ar.RULES["booked"]:
-        u = state.booked[synapses] if net.rule[0] == ar.RULES["past"] else None
+        u = booked if net.rule[0] == ar.RULES["past"] else None
         return Traces(float(record["trace_clock"]), state.charge[rows], state.post[columns], u)
     return Ledger(
         float(record["origin"]),
         float(record["trace_clock"]),
         state.charge[rows],
         state.owed[columns],
-        state.booked[synapses],
+        booked if net.projection["late"][q] else np.zeros(engine.plan.projections[q].synapses),
         state.post[columns],
         int(state.version[q]),
         state.seen[rows],
