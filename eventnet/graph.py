@@ -145,7 +145,7 @@ def estimate(network: Network, rule: Rule | None = ANY_RULE) -> Estimate:
 def _state_bytes(network: Network, plan: Plan) -> int:
     """Return the bytes of the compiled engine's arrays without weights, as measured on real engines."""
     total = 20 * 2**16  # the buffer of spikes
-    total += 400 * len(network.populations)
+    total += 800 * len(network.populations)
     total += 270 * sum(p.size for p in network.populations)
     for q in network.projections:
         n_in, n_out = q.shape

@@ -44,8 +44,7 @@ from eventnet.engine.jit import Array, inlined, kernel
 class Synapses(NamedTuple):
     """One projection's part of the engine's arrays: what the functions below work on.
 
-    Each array that a function takes costs compiling time and, unless it is inlined, time a call; the
-    whole engine's arrays are too many for a function that runs once a row.
+    Functions that take it are always inlined: passing it costs more than what most of them do.
     """
 
     weights: Array  # by rows
@@ -68,7 +67,7 @@ class Synapses(NamedTuple):
     upper: float
 
 
-@kernel
+@inlined
 def synapses_of(q: int, net: Net, state: State, weights: Array, counters: Counters) -> Synapses:
     """Return projection `q`'s part of the arrays."""
     record = net.projection[q]
@@ -146,32 +145,38 @@ def count(
 
 @inlined
 def catch_up(i: int, synapses: Synapses) -> None:
-    """Bring the row of presynaptic neuron `i` up to date with past spikes of its targets."""
+    """Bring the row of presynaptic neuron `i` up to date with past spikes of its targets.
+
+    ``w_ij += charge_i*(owed_j - booked_ij)``: see `learn_booked` (writes weights, booked).
+    """
     if synapses.late and synapses.seen[i] != synapses.version[0]:
-        book_row(i, synapses)
+        synapses.seen[i] = synapses.version[0]
+        a, b = row_of(i, synapses)
+        synapses.counts[BOOKED] += b - a
+        row, booked = synapses.weights[a:b], synapses.booked[a:b]
+        if synapses.sparse:
+            book_reached(row, booked, synapses.owed, synapses.reach[a:b], synapses.charge[i])
+        else:
+            book(row, booked, synapses.owed, synapses.charge[i])
 
 
 @kernel
-def book_row(i: int, synapses: Synapses) -> None:
-    """Write what row `i` is owed: ``w_ij += charge_i*(owed_j - booked_ij)``, see `learn_booked`."""
-    synapses.seen[i] = synapses.version[0]
-    a, b = row_of(i, synapses)
-    synapses.counts[BOOKED] += b - a
-    charge, owed = synapses.charge[i], synapses.owed
-    row = synapses.weights[a:b]
-    booked = synapses.booked[a:b]
-    if synapses.sparse:
-        reach = synapses.reach[a:b]
-        for k in range(row.shape[0]):
-            row[k] += charge * (owed[reach[k]] - booked[k])
-            booked[k] = owed[reach[k]]
-    else:
-        for j in range(owed.shape[0]):
-            row[j] += charge * (owed[j] - booked[j])
-            booked[j] = owed[j]
+def book(row: Array, booked: Array, owed: Array, charge: float) -> None:
+    """Write into a row what it is owed."""
+    for j in range(row.shape[0]):
+        row[j] += charge * (owed[j] - booked[j])
+        booked[j] = owed[j]
 
 
 @kernel
+def book_reached(row: Array, booked: Array, owed: Array, reach: Array, charge: float) -> None:
+    """Write into a row what it is owed, if it does not reach all targets."""
+    for k in range(row.shape[0]):
+        row[k] += charge * (owed[reach[k]] - booked[k])
+        booked[k] = owed[reach[k]]
+
+
+@inlined
 def add_rows(
     step: float,
     synapses: Synapses,
@@ -212,7 +217,7 @@ def add_rows(
     )
 
 
-@kernel
+@inlined
 def add_columns(
     step: float,
     synapses: Synapses,
@@ -258,7 +263,7 @@ def add_columns(
                 arrived[i] += scale * weights[i * synapses.n_out + j]
 
 
-@kernel
+@inlined
 def change_column(
     j: int, change: float, synapses: Synapses, column_row: Array, column_place: Array
 ) -> None:
@@ -448,7 +453,7 @@ def total_strength(t: float, p: int, net: Net, state: State) -> float:
     return total
 
 
-@kernel
+@inlined
 def learn_booked(
     t: float,
     q: int,
@@ -524,7 +529,7 @@ def learn_booked(
         charge[i] += x / scale
 
 
-@kernel
+@inlined
 def learn_past(
     gain: float,
     synapses: Synapses,
