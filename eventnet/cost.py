@@ -180,8 +180,8 @@ def cost_between(
                 quanta=quanta,
                 additions=additions,
                 multiply_adds=multiply_adds,
-                bytes_read=multiply_adds * WEIGHT_BYTES,
-                bytes_written=multiply_adds * WEIGHT_BYTES if name == "update" else 0,
+                bytes_read=multiply_adds * plan.dtype.itemsize,
+                bytes_written=multiply_adds * plan.dtype.itemsize * (name == "update"),
                 dense=dense,
                 zero_skipping=skipping,
             )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import eventnet as en
 from eventnet.engine import make_engine
-from eventnet.engine.plan import make_plan
+from eventnet.engine.plan import Plan, make_plan
 from eventnet.plasticity import stdp
 
 
@@ -23,6 +23,7 @@ class Case:
     rule: en.Rule
     seed: int
     wide: int = 32
+    dtype: Any = np.float64
     until: float = 0.6
 
 
@@ -157,7 +158,12 @@ def cases(draw: Any) -> Case:
             values[rng.random(values.shape) < 0.1] = np.nan
         recordings[population.index] = en.Recording(np.sort(times), values)
     wide = draw(st.sampled_from([1, 3, 32]))  # targets from which on columns are booked late
-    return Case(network, recordings, rule, int(rng.integers(2**31)), wide)
+    dtype = draw(st.sampled_from([np.float64, np.float64, np.float32]))
+    return Case(network, recordings, rule, int(rng.integers(2**31)), wide, dtype)
+
+
+def plan_of(case: Case) -> Plan:
+    return make_plan(case.network, case.rule, np.random.default_rng(case.seed), dtype=case.dtype)
 
 
 @contextmanager
@@ -173,7 +179,7 @@ def booked_late_from(targets: int) -> Iterator[None]:
 def simulate(name: str, case: Case) -> tuple[list[np.ndarray], list[np.ndarray], Any]:
     """Run a case on one engine: spikes as four arrays, weights, and the engine."""
     batches: list[Any] = []
-    plan = make_plan(case.network, case.rule, np.random.default_rng(case.seed))
+    plan = plan_of(case)
     with booked_late_from(case.wide):
         engine = make_engine(name, plan, lambda *batch: batches.append(batch))
     for population, source in case.sources.items():

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from networks import Case, booked_late_from, cases
+from networks import Case, booked_late_from, cases, plan_of
 
 import eventnet as en
 from eventnet.engine import ENGINES, make_engine
@@ -92,7 +92,7 @@ class Walk(RuleBasedStateMachine):
         self.spikes: dict[str, list[Any]] = {name: [] for name in ENGINES}
         self.engines: dict[str, Any] = {}
         for name in ENGINES:
-            plan = make_plan(case.network, case.rule, np.random.default_rng(case.seed))
+            plan = plan_of(case)
             sink = self.spikes[name]
             engine = make_engine(name, plan, lambda *batch, sink=sink: sink.append(batch))
             for population, source in case.sources.items():

@@ -101,6 +101,7 @@ class ActorsEngine:
                 plan.rule if plan.plastic[q.index] else None,
                 plan.lr[q.index],
                 t0,
+                plan.dtype,
             )
             for q in plan.projections
         ]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import config
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from eventnet.engine.jit import Array
 
@@ -286,10 +286,11 @@ def offsets(sizes: Sequence[int]) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(np.asarray(sizes, dtype=np.int64))]).astype(np.int64)
 
 
-def aligned(n: int) -> NDArray[np.float64]:
+def aligned(n: int, dtype: DTypeLike = np.float64) -> NDArray[Any]:
     """Return zeros that begin with a cache line: rows that straddle two cost a third more time."""
-    room = np.zeros(n + 8)
-    start = int(-(room.ctypes.data // 8) % 8)
+    size = np.dtype(dtype).itemsize
+    room = np.zeros(n + 64 // size, dtype)
+    start = -room.ctypes.data % 64 // size
     return room[start : start + n]
 
 

@@ -11,8 +11,9 @@ as they stood when it began:
 * plasticity, one of four rules whose sums over time agree; weights are read before any is changed;
 * learned biases, ``b -= lr*dt*e`` with the raw error, and adaptive scales (Eq. 21).
 
-The stages stand in `clocked_kernels`. Weights are float64. What the future rule changes waits, as two
-vectors a tick, and is written every few ticks (`wait`, `book_all` there).
+The stages stand in `clocked_kernels`. Weights are float64 or float32, all else is float64. What the
+future rule changes waits, as two vectors a tick, and is written every few ticks (`wait`, `book_all`
+there).
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ class ClockedEngine:
         _check(plan)
         self._sink = sink
         self._net = bind(_net(plan, self.dt, self.adapt))
-        self._weights = arrays.aligned(int(self._net.weight_first[-1]))
+        self._weights = arrays.aligned(int(self._net.weight_first[-1]), plan.dtype)
         self._state = bind(_fresh_state(plan, self._net))
         for q, weights in enumerate(plan.weights):
             self._put_weights(q, weights)
@@ -251,8 +252,8 @@ class ClockedEngine:
             return learned[None]
         stored = self._weights[net.weight_first[q] : net.weight_first[q + 1]]
         if net.flipped[q]:
-            return np.ascontiguousarray(stored.reshape(n_out, n_in).T)
-        weights = stored.reshape(n_in, n_out).copy()
+            return np.ascontiguousarray(stored.reshape(n_out, n_in).T, dtype=np.float64)
+        weights: Floats = stored.reshape(n_in, n_out).astype(np.float64)
         if net.late[q]:
             rows = slice(net.pre_first[q], net.pre_first[q + 1])
             waiting = state.waiting.reshape(-1, kernels.WINDOW)[rows]

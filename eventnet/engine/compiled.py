@@ -44,7 +44,7 @@ class CompiledEngine:
         self.plan = plan
         self._sink = sink
         self._net = bind(_net(plan))
-        self._weights = arrays.aligned(int(self._net.weight_first[-1]))
+        self._weights = arrays.aligned(int(self._net.weight_first[-1]), plan.dtype)
         for q, weights in enumerate(plan.weights):
             self._put_weights(q, weights)
         self._state = bind(_fresh_state(plan, self._net))
@@ -189,11 +189,8 @@ class CompiledEngine:
             owed = state.owed[net.post_first[q] : net.post_first[q + 1]]
             booked = state.booked[net.booked_first[q] : net.booked_first[q + 1]]
             weights += charge[pre] * (owed[post] - booked)
-        return (
-            weights
-            if net.projection["sparse"][q]
-            else weights.reshape(self.plan.projections[q].shape)
-        )
+        shape = weights.shape if net.projection["sparse"][q] else self.plan.projections[q].shape
+        return weights.astype(np.float64).reshape(shape)
 
     def set_weights(self, projection: int, weights: Floats) -> None:
         """Replace a projection's weights, shaped as `weights` returns them; traces stay."""
@@ -202,7 +199,7 @@ class CompiledEngine:
             learning.book_rows(q, net, state, self._weights, self.counters)
         self._put_weights(q, weights)
 
-    def stored_weights(self, projection: int) -> Floats:
+    def stored_weights(self, projection: int) -> NDArray[Any]:
         """Return a copy of a projection's weights by rows, shape (synapses,), without what is owed."""
         net, q = self._net, projection
         stored = self._weights[net.weight_first[q] : net.weight_first[q + 1]]

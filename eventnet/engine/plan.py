@@ -7,11 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from eventnet.errors import ConfigError
 from eventnet.network import Edges, Network, Population, Projection
 from eventnet.plasticity import Rule
+
+WEIGHT_TYPES = (np.dtype(np.float64), np.dtype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Plan:
     rule : Rule or None
     t0 : float
         Start, s.
+    dtype : dtype
+        In which the engines keep weights: float64 or float32. All else is float64.
     """
 
     populations: tuple[Population, ...]
@@ -82,6 +86,7 @@ class Plan:
     lr: tuple[float, ...]
     rule: Rule | None
     t0: float
+    dtype: np.dtype[Any]
 
     def ends(self, q: int) -> Edges:
         """Return the source and the target neuron of every synapse of projection `q`, by rows."""
@@ -105,7 +110,11 @@ class Plan:
 
 
 def make_plan(
-    network: Network, rule: Rule | None, generator: np.random.Generator, t0: float = 0.0
+    network: Network,
+    rule: Rule | None,
+    generator: np.random.Generator,
+    t0: float = 0.0,
+    dtype: DTypeLike = np.float64,
 ) -> Plan:
     """Check `network`, order it and draw its weights.
 
@@ -113,8 +122,10 @@ def make_plan(
     ------
     ConfigError
         If there is nothing to run, or if a population that must send errors has no error_step, or
-        if a plastic projection leads to no output.
+        if a plastic projection leads to no output; for weights of another type.
     """
+    if dtype not in WEIGHT_TYPES:
+        raise ConfigError(f"dtype={dtype} of weights: must be float64 or float32")
     populations = tuple(network.populations)
     projections = tuple(network.projections)
     if not populations:
@@ -171,6 +182,7 @@ def make_plan(
         ),
         rule=rule,
         t0=float(t0),
+        dtype=np.dtype(dtype),
     )
 
 

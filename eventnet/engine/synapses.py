@@ -56,6 +56,8 @@ class Synapses:
         None: the weights are fixed.
     lr : float
         Learning rate of this projection, 1/s.
+    dtype : dtype
+        To which weights are rounded whenever they are written.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Synapses:
         rule: Rule | None,
         lr: float,
         t0: float,
+        dtype: np.dtype[Any],
     ) -> None:
         self.source, self.target = projection.source, projection.target
         self.error_step = projection.error_step or 0.0
@@ -74,6 +77,7 @@ class Synapses:
         self.lower, self.upper = projection.bounds or (-math.inf, math.inf)
         self.bounded = projection.bounds is not None
         self.sparse = projection.sparse
+        self.round = dtype.type
         self.late = books_late(projection)
         self.targets: list[list[int]] = [[] for _ in range(self.source.size)]
         self.columns: list[list[tuple[int, int]]] = [[] for _ in range(self.target.size)]
@@ -91,7 +95,7 @@ class Synapses:
             self.memory = rule.start(self, t0)
 
     def _set(self, weights: Floats) -> None:
-        flat = weights.ravel().tolist()
+        flat = weights.ravel().astype(self.round).tolist()
         begin = 0
         self.rows = []
         for row in self.targets:
@@ -101,7 +105,9 @@ class Synapses:
     def add_at(self, i: int, k: int, amount: float) -> None:
         """Change the k-th weight of row `i`, within the bounds."""
         weight = self.rows[i][k] + amount
-        self.rows[i][k] = min(max(weight, self.lower), self.upper) if self.bounded else weight
+        if self.bounded:
+            weight = min(max(weight, self.lower), self.upper)
+        self.rows[i][k] = float(self.round(weight))
 
     def add(self, i: int, j: int, amount: float) -> None:
         """Change the weight from neuron `i` to neuron `j`, if there is such a synapse."""

@@ -129,8 +129,9 @@ class BookedRule(Rule, ABC):
             return
         memory.seen[i] = memory.version
         for k, j in enumerate(synapses.targets[i]):
-            synapses.rows[i][k] = self.read(synapses, i, k)
-            memory.booked[i][k] = memory.owed[j]
+            owed = memory.owed[j]
+            synapses.add_at(i, k, memory.charge[i] * (owed - memory.booked[i][k]))
+            memory.booked[i][k] = owed
         synapses.bookings += len(synapses.targets[i])
 
     def read(self, synapses: Synapses, i: int, k: int) -> float:  # noqa: D102
