@@ -1,12 +1,17 @@
-"""How the compiled engine's functions are compiled and cached."""
+"""How the compiled engine's functions are compiled and cached (docs/decisions/0010-parts.md)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-from numba import njit
+from numba import _dynfunc, config, njit
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import CompilerBase, DefaultPassBuilder, Flags
+from numba.core.compiler_machinery import PassManager, register_pass
+from numba.core.registry import CPUDispatcher
+from numba.core.typed_passes import NativeLowering
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -18,26 +23,14 @@ _SOURCES = tuple(
     for path in sorted(Path(__file__).parent.glob("*.py"))
 )
 
-
-def kernel(function: Function) -> Function:
-    """Compile a function of this package, and keep its type for the checker."""
-    return _compiled(function)
-
-
-def inlined(function: Function) -> Function:
-    """Compile a few lines that stand in the innermost loops: a call there keeps them off vectors."""
-    return _compiled(function, forceinline=True)
+# Without Numba's runtime no kernel can allocate, and passing arrays costs no reference counting,
+# which otherwise takes most of an instant (docs/decisions/0002).
+_WITHOUT_RUNTIME = {"_nrt": False}
 
 
-def summing(function: Function) -> Function:
-    """Compile a sum whose order the compiler may choose, so that it runs on vectors."""
-    return _compiled(function, fastmath={"reassoc", "contract"})
-
-
-def _compiled(function: Function, **options: Any) -> Function:
-    # Without Numba's runtime no kernel can allocate, and passing tuples of arrays costs no
-    # reference counting, which otherwise takes most of an instant (docs/decisions/0002).
-    compiled: Any = njit(cache=True, _nrt=False, **options)(function)
+def entry(function: Function) -> Function:
+    """Compile a function that Python calls, with all kernels that it calls, and cache it."""
+    compiled: Any = njit(cache=True, **_WITHOUT_RUNTIME)(function)
     # Numba's cache looks at the function's own file only, yet kernels call each other across files:
     # what was compiled is good as long as none of them has changed. (Absent with the JIT off.)
     file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
@@ -45,3 +38,122 @@ def _compiled(function: Function, **options: Any) -> Function:
         file._source_stamp = _SOURCES
     result: Function = compiled
     return result
+
+
+def kernel(function: Function) -> Function:
+    """Compile a function into the entries that call it; called from Python it is plain Python."""
+    return _part(function)
+
+
+def inlined(function: Function) -> Function:
+    """Compile a few lines that stand in the innermost loops: a call there keeps them off vectors."""
+    return _part(function, forceinline=True)
+
+
+def summing(function: Function) -> Function:
+    """Compile a sum whose order the compiler may choose, so that it runs on vectors."""
+    return _part(function, fastmath={"reassoc", "contract"})
+
+
+def _part(function: Function, **options: Any) -> Function:
+    if config.DISABLE_JIT:
+        return function
+    options |= {"nopython": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    part: Any = Part(
+        py_func=function,
+        targetoptions=options | _WITHOUT_RUNTIME,
+        pipeline_class=PartCompiler,
+    )
+    result: Function = part
+    return result
+
+
+class Part(CPUDispatcher):  # type: ignore[misc]
+    """A function that is compiled into its callers only.
+
+    Numba by itself optimizes a function, makes machine code of it and wraps it for Python in every
+    library that it is linked into: for an equation five calls below `advance` six times.
+    """
+
+    def __call__(self, *values: Any) -> Any:
+        """Call the Python function: the compiled one has no address."""
+        return self.py_func(*values)
+
+
+class PartLibrary(JITCodeLibrary):  # type: ignore[misc]
+    """LLVM code to be linked into that of its callers: optimized there, and made machine code there."""
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class PartLowering(NativeLowering):  # type: ignore[misc]
+    """Lowers a function into a `PartLibrary`."""
+
+    _name = "part_lowering"
+
+    def run_pass(self, state: Any) -> bool:
+        """Lower, and tell Numba where callers find the code."""
+        library = PartLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.library = library
+        super().run_pass(state)
+        lowered = state["cr"]
+        # A callable without an address, since Numba knows compiled functions by their callables.
+        name = lowered.fndesc.qualname
+        module = lowered.fndesc.lookup_module()
+        key = _dynfunc.make_function(module, name, "", 0, lowered.env, (library,))
+        state.targetctx.insert_user_function(key, lowered.fndesc, [library])
+        state["cr"] = lowered._replace(cfunc=key)
+        return True
+
+
+class PartFlags(Flags):  # type: ignore[misc]
+    """Numba's flags, compared by identity: they are keys of caches that Numba asks 40,000 times."""
+
+    _shared: ClassVar[dict[str, PartFlags]] = {}
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    @classmethod
+    def of(cls, flags: Flags) -> PartFlags:
+        """Return the one object that stands for flags of these values."""
+        return cls._shared.setdefault(repr(flags), cls(flags))
+
+    def copy(self) -> PartFlags:
+        """Return the same object; nothing changes it."""
+        return self
+
+
+class PartCompiler(CompilerBase):  # type: ignore[misc]
+    """Numba's compiler with `PartLowering` for its last step."""
+
+    # Steps that find nothing to do in a kernel.
+    IDLE = (
+        "WithLift",
+        "InlineClosureLikes",
+        "MakeFunctionToJitFunction",
+        "InlineInlinables",
+        "LiteralUnroll",
+        "NopythonRewrites",
+    )
+
+    def __init__(
+        self, typing: Any, target: Any, library: Any, args: Any, returned: Any, flags: Any, own: Any
+    ) -> None:
+        flags.no_compile = True
+        super().__init__(typing, target, library, args, returned, PartFlags.of(flags), own)
+
+    def define_pipelines(self) -> list[PassManager]:
+        """Return the one pipeline."""
+        manager = PassManager("part")
+        for step, description in DefaultPassBuilder.define_nopython_pipeline(self.state).passes:
+            if step.__name__ not in self.IDLE:
+                manager.add_pass(PartLowering if step is NativeLowering else step, description)
+        manager.finalize()
+        return [manager]
