@@ -115,9 +115,9 @@ class ClockedEngine:
                 error_spike=np.zeros(neurons + 1, dtype=np.int64),
                 error_spikes=np.zeros(n, dtype=np.int64),
                 error_quanta=np.zeros(n, dtype=np.int64),
-                overlap=np.zeros(kernels.WINDOW),
-                item=np.zeros(kernels.WINDOW + 4, dtype=np.int64),
-                share=np.zeros(kernels.WINDOW + 4),
+                overlap=np.zeros(kernels.MOST_SLOTS),
+                item=np.zeros(kernels.MOST_SLOTS + 4, dtype=np.int64),
+                share=np.zeros(kernels.MOST_SLOTS + 4),
                 nonzero=np.zeros(n, dtype=np.int64),
             )
         )
@@ -256,9 +256,11 @@ class ClockedEngine:
         weights: Floats = stored.reshape(n_in, n_out).astype(np.float64)
         if net.late[q]:
             rows = slice(net.pre_first[q], net.pre_first[q + 1])
-            waiting = state.waiting.reshape(-1, kernels.WINDOW)[rows]
+            waiting = state.waiting[net.waiting_first[q] : net.waiting_first[q + 1]]
             moves = state.moves[net.moves_first[q] : net.moves_first[q + 1]].reshape(-1, n_out)
-            weights -= waiting @ moves[:-1] + np.outer(state.charge[rows], moves[-1])
+            taken = int(state.taken[q])
+            waiting = waiting.reshape(n_in, -1)[:, :taken]
+            weights -= waiting @ moves[:taken] + np.outer(state.charge[rows], moves[-1])
         return weights
 
     def set_weights(self, projection: int, weights: Floats) -> None:
@@ -526,7 +528,7 @@ def _net(plan: Plan, dt: float, adapt: float) -> kernels.Net:
     back_groups, back_group = _grouped(returning, target, error_alpha, error_alpha)
     rule = kernels.FUTURE if plan.rule is None else kernels.RULES[plan.rule.name]
     plastic = [on and not constant[s] for on, s in zip(plan.plastic, source, strict=True)]
-    late, flipped, window = [], [], []
+    late, flipped, slots = [], [], []
     for q in projs:
         k, (n_in, n_out) = q.index, q.shape
         fade = alpha[source[k]] * error_alpha[target[k]]
@@ -540,7 +542,8 @@ def _net(plan: Plan, dt: float, adapt: float) -> kernels.Net:
         slowness = math.log(kernels.WINDOW_FADE) / min(
             math.log(max(alpha[source[k]], 1e-300)), -1e-300
         )
-        window.append(max(1, int(min(kernels.WINDOW, slowness))))
+        most = min(slowness, kernels.MOST_SLOTS) // kernels.CHUNK
+        slots.append(kernels.CHUNK * max(1, int(most)))
     eager = [on and not wait for on, wait in zip(plastic, late, strict=True)]
     teacher = np.full(len(pops), -1, dtype=np.int64)
     for q in projs:
@@ -586,9 +589,10 @@ def _net(plan: Plan, dt: float, adapt: float) -> kernels.Net:
         late=np.array(late, dtype=np.bool_),
         pre_first=arrays.offsets([q.shape[0] * late[q.index] for q in projs]),
         moves_first=arrays.offsets(
-            [q.shape[1] * late[q.index] * (kernels.WINDOW + 1) for q in projs]
+            [q.shape[1] * late[q.index] * (slots[q.index] + 1) for q in projs]
         ),
-        window=np.array(window, dtype=np.int64),
+        waiting_first=arrays.offsets([q.shape[0] * late[q.index] * slots[q.index] for q in projs]),
+        slots=np.array(slots, dtype=np.int64),
         area_first=arrays.offsets(
             [math.prod(q.shape) * (plastic[q.index] and rule == kernels.PAST) for q in projs]
         ),
@@ -620,9 +624,11 @@ def _fresh_state(plan: Plan, net: kernels.Net) -> kernels.State:
         post=np.zeros(n),
         area=np.zeros(int(net.area_first[-1])),
         charge=np.zeros(int(net.pre_first[-1])),
-        waiting=arrays.aligned(kernels.WINDOW * int(net.pre_first[-1])),
+        waiting=arrays.aligned(int(net.waiting_first[-1])),
+        touched=np.zeros(int(net.pre_first[-1]), dtype=np.int64),
         moves=arrays.aligned(int(net.moves_first[-1])),
         ticks=np.zeros(projs, dtype=np.int64),
+        taken=np.zeros(projs, dtype=np.int64),
         fade=np.ones(projs),
         written=np.zeros(n),
         written_time=np.full(len(plan.populations), np.inf),

@@ -30,11 +30,20 @@ ROUNDING = 6755399441055744.0
 FORGOTTEN = 1e-25
 """A presynaptic trace of fewer spikes than this is zero when changes are booked: far below rounding."""
 
-WINDOW = 16
-"""Ticks for which changes of weights may wait, at most; constant, so that loops over it unroll."""
+CHUNK = 16
+"""A window's slots come in multiples of it; constant, so that loops over it unroll."""
+
+MOST_SLOTS = 64
+"""Ticks with presynaptic spikes for which changes of weights may wait, at most.
+
+The longer, the fewer rows are written whose traces are still fading; the more memory is read at each.
+"""
 
 WINDOW_FADE = 2.0**-16
 """How far a presynaptic trace may decay within a window: that many bits `wait` may cancel."""
+
+FEW = 8
+"""Of so many elements one may fire for going from spike to spike to be faster than on vectors."""
 
 WIDE = 32
 """Postsynaptic neurons from which on a row of weights is worth adding by itself."""
@@ -94,8 +103,9 @@ class Net(NamedTuple):
     flipped: Array  # (Q,) bool: weights are stored by column: a row would be too short to add
     late: Array  # (Q,) bool: changes wait until the window ends
     pre_first: Array  # (Q+1,) offset of late rows
-    moves_first: Array  # (Q+1,) offset of late columns, WINDOW + 1 blocks of them
-    window: Array  # (Q,) ticks, at most WINDOW
+    slots: Array  # (Q,) of a window, a multiple of CHUNK
+    waiting_first: Array  # (Q+1,) offset of late rows' slots
+    moves_first: Array  # (Q+1,) offset of late columns, slots + 1 blocks of them
     area_first: Array  # (Q+1,) offset of the past rule's products
     rule: Array  # (1,)
     eta: Array  # (1,) adaptation rate of the scales, 0: fixed
@@ -124,10 +134,12 @@ class State(NamedTuple):
     post: Array  # (N,) postsynaptic trace
     area: Array  # the product of traces after a synapse's last spike (past rule)
     charge: Array  # a late row: its presynaptic trace, as of the window's first tick
-    waiting: Array  # (late rows * WINDOW,) their spikes at each tick of the window
-    moves: Array  # V of each tick of the window, a block of late columns a tick; then `owed`
+    waiting: Array  # (late rows * slots,) their spikes in each slot of the window
+    touched: Array  # (late rows,) how many of their slots hold spikes
+    moves: Array  # V of each slot of the window, a block of late columns a slot; then `owed`
     ticks: Array  # (Q,) of the window that have passed
-    fade: Array  # (Q,) k_alpha**ticks
+    taken: Array  # (Q,) slots of the window that are taken
+    fade: Array  # (Q,) k_alpha to the window's ticks so far
     written: Array  # (N,) values written by the world
     written_time: Array  # (P,) s, when they take effect; inf: none
     rate: Array  # (Q,) learning rate a tick
@@ -147,9 +159,9 @@ class Scratch(NamedTuple):
     error_spike: Array
     error_spikes: Array
     error_quanta: Array
-    overlap: Array  # (WINDOW,)
-    item: Array  # (WINDOW + 4,) ticks of the window that have a share
-    share: Array  # (WINDOW + 4,)
+    overlap: Array  # (MOST_SLOTS,)
+    item: Array  # (MOST_SLOTS + 4,) slots of the window that have a share
+    share: Array  # (MOST_SLOTS + 4,)
     nonzero: Array  # (P,) units that a network which skips zeros would have to process
 
 
@@ -204,10 +216,11 @@ def copy(out: Array, values: Array) -> None:
 
 
 @kernel
-def add_window(out: Array, row: Array, factor: float) -> None:
-    """Add ``factor*row`` to `out` in place, both of length WINDOW."""
-    for k in range(WINDOW):
-        out[k] += factor * row[k]
+def add_slots(out: Array, row: Array, factor: float) -> None:
+    """Add ``factor*row`` to `out` in place, both as long as `row`, a multiple of CHUNK."""
+    for a in range(0, row.shape[0], CHUNK):
+        for k in range(CHUNK):
+            out[a + k] += factor * row[a + k]
 
 
 @kernel
@@ -215,6 +228,16 @@ def add_row(out: Array, row: Array, factor: float) -> None:
     """Add ``factor*row`` to `out` in place."""
     for k in range(out.shape[0]):
         out[k] += factor * row[k]
+
+
+@kernel
+def add_spikes(out: Array, count: Array, spike: Array, n: int, factor: float) -> None:
+    """Add ``factor*count`` to `out` in place; `spike` lists the `n` neurons whose count is not 0."""
+    if n * FEW > count.shape[0]:
+        add_row(out, count, factor)
+        return
+    for k in range(n):
+        out[spike[k]] += factor * count[spike[k]]
 
 
 @kernel
@@ -254,18 +277,37 @@ def add_rows(
 
 
 @kernel
-def add_dots(out: Array, weights: Array, count: Array, amplitude: float) -> None:
-    """Add to each element of `out` its row times all counts: denser than spikes, but unbroken."""
+def add_dots(
+    out: Array, weights: Array, count: Array, spike: Array, n: int, amplitude: float
+) -> None:
+    """Add to each element of `out` its row times the counts; `spike` lists the `n` that are not 0."""
     size = count.shape[0]
+    few = n * FEW <= size
     for k in range(out.shape[0]):
-        out[k] += amplitude * dot(weights[k * size : (k + 1) * size], count)
+        row = weights[k * size : (k + 1) * size]
+        if few:
+            total = 0.0
+            for m in range(n):
+                total += row[spike[m]] * count[spike[m]]
+        else:
+            total = dot(row, count)
+        out[k] += amplitude * total
 
 
 @kernel
-def decode(trace: Array, factor: float, arrived: Array) -> None:
-    """Let `trace` decay and take what has arrived (Eq. 5), in place."""
+def decode(trace: Array, factor: float, arrived: Array, out: Array) -> None:
+    """Let `trace` decay and take what has arrived (Eq. 5), and add it to `out`; all in place."""
     for k in range(trace.shape[0]):
         trace[k] = fade(trace[k], factor) + arrived[k]
+        out[k] += trace[k]
+
+
+@kernel
+def activate(z: Array, on: Array, leak: float) -> None:
+    """Replace z by h(z) and write h' into `on`."""
+    for j in range(z.shape[0]):
+        on[j] = 1.0 if z[j] >= 0.0 else leak
+        z[j] *= on[j]
 
 
 @kernel
@@ -386,8 +428,8 @@ def encode_forward(p: int, net: Net, state: State, scratch: Scratch) -> bool:
     a, b = net.first[p], net.first[p + 1]
     count, spike = scratch.spike_count[a:b], scratch.spike[a:b]
     fine = encode(state.x[a:b], state.last[a:b], state.phi[a:b], count, net.alpha[p], state.beta[p])
-    scratch.spikes[p] = list_spikes(count, spike)
     scratch.quanta[p] = np.int64(size_of(count))
+    scratch.spikes[p] = list_spikes(count, spike) if scratch.quanta[p] > 0 else 0
     return fine
 
 
@@ -404,8 +446,8 @@ def encode_error(p: int, net: Net, state: State, scratch: Scratch) -> bool:
         net.error_alpha[p],
         state.error_beta[p],
     )
-    scratch.error_spikes[p] = list_spikes(count, spike)
     scratch.error_quanta[p] = np.int64(size_of(count))
+    scratch.error_spikes[p] = list_spikes(count, spike) if scratch.error_quanta[p] > 0 else 0
     return fine
 
 
@@ -419,17 +461,18 @@ def read_waiting(
     ``-sum_k s_i(k)*V(k) - charge_i*owed`` (`wait`): no row needs to be written before the window ends.
     """
     first = net.first[net.source[q]]
-    waiting = state.waiting[WINDOW * net.pre_first[q] : WINDOW * net.pre_first[q + 1]]
+    slots = net.slots[q]
+    waiting = state.waiting[net.waiting_first[q] : net.waiting_first[q + 1]]
     charge = state.charge[net.pre_first[q] : net.pre_first[q + 1]]
     overlap = scratch.overlap
-    for k in range(WINDOW):
+    for k in range(slots):
         overlap[k] = 0.0
     pull = 0.0
     for m in range(scratch.spikes[net.source[q]]):
         i = scratch.spike[first + m]
         s = scratch.spike_count[first + i]
         pull += s * charge[i]
-        add_window(overlap, waiting[i * WINDOW : (i + 1) * WINDOW], s)
+        add_slots(overlap, waiting[i * slots : (i + 1) * slots], s)
     add_waiting(q, out, net, state, scratch, overlap, pull, -amplitude)
 
 
@@ -446,18 +489,19 @@ def add_waiting(
 ) -> None:
     """Add ``factor*(sum_k counts(k)*V(k) + charge*owed)`` to `out` in place."""
     n = out.shape[0]
+    slots = net.slots[q]
     moves = state.moves[net.moves_first[q] : net.moves_first[q + 1]]
     item, share = scratch.item, scratch.share
     found = 0
-    for k in range(WINDOW):
+    for k in range(state.taken[q]):
         item[found] = k
         share[found] = factor * counts[k]
         found += counts[k] != 0.0
-    item[found] = WINDOW  # `owed` lies behind the window's last tick
+    item[found] = slots  # `owed` lies behind the window's last slot
     share[found] = factor * charge
     found += charge != 0.0
     while found & 3:
-        item[found] = WINDOW
+        item[found] = slots
         share[found] = 0.0
         found += 1
     k = 0
@@ -486,16 +530,20 @@ def return_waiting(
     count = scratch.error_count[net.first[dst] : net.first[dst + 1]]
     n = count.shape[0]
     overlap = scratch.overlap
-    for k in range(WINDOW):
+    slots = net.slots[q]
+    for k in range(slots):
         overlap[k] = 0.0
-    for k in range(state.ticks[q]):
+    for k in range(state.taken[q]):
         a = net.moves_first[q] + k * n
         overlap[k] = dot(state.moves[a : a + n], count)
     pull = dot(state.moves[net.moves_first[q + 1] - n : net.moves_first[q + 1]], count)
-    waiting = state.waiting[WINDOW * net.pre_first[q] : WINDOW * net.pre_first[q + 1]]
+    waiting = state.waiting[net.waiting_first[q] : net.waiting_first[q + 1]]
     charge = state.charge[net.pre_first[q] : net.pre_first[q + 1]]
+    touched = state.touched[net.pre_first[q] : net.pre_first[q + 1]]
     for i in range(out.shape[0]):
-        moved = dot(waiting[i * WINDOW : (i + 1) * WINDOW], overlap) + charge[i] * pull
+        moved = charge[i] * pull
+        if touched[i] > 0:
+            moved += dot(waiting[i * slots : (i + 1) * slots], overlap)
         out[i] -= amplitude * moved
 
 
@@ -507,20 +555,29 @@ def book_all(
     dst = net.target[q]
     n = net.first[dst + 1] - net.first[dst]
     fade = state.fade[q]
+    slots = net.slots[q]
+    owed = state.moves[net.moves_first[q + 1] - n : net.moves_first[q + 1]]
     for i in range(net.pre_first[q + 1] - net.pre_first[q]):
         place = net.pre_first[q] + i
         charge = state.charge[place]
-        counts.projection[q, BOOKED_ROWS] += charge != 0.0
-        waiting = state.waiting[WINDOW * place : WINDOW * (place + 1)]
+        if charge == 0.0 and state.touched[place] == 0:
+            continue
+        counts.projection[q, BOOKED_ROWS] += 1
         w = net.weight_first[q] + i * n
-        add_waiting(q, weights[w : w + n], net, state, scratch, waiting, charge, -1.0)
-        for k in range(WINDOW):
-            waiting[k] = 0.0
+        if state.touched[place] == 0:
+            add_row(weights[w : w + n], owed, -charge)
+        else:
+            a = net.waiting_first[q] + i * slots
+            waiting = state.waiting[a : a + slots]
+            add_waiting(q, weights[w : w + n], net, state, scratch, waiting, charge, -1.0)
+            for k in range(state.taken[q]):
+                waiting[k] = 0.0
+            state.touched[place] = 0
         charge *= fade
         state.charge[place] = charge if abs(charge) > FORGOTTEN else 0.0
-    owed = state.moves[net.moves_first[q + 1] - n : net.moves_first[q + 1]]
     for j in range(n):
         owed[j] = 0.0
+    state.taken[q] = 0
     state.ticks[q] = 0
     state.fade[q] = 1.0
 
@@ -548,26 +605,31 @@ def wait(
     """
     src, dst = net.source[q], net.target[q]
     n = net.first[dst + 1] - net.first[dst]
-    a = net.moves_first[q] + state.ticks[q] * n
+    slot = state.taken[q]
+    a = net.moves_first[q] + slot * n
     owed = state.moves[net.moves_first[q + 1] - n : net.moves_first[q + 1]]
     moves = state.moves[a : a + n]
     post = state.post[net.first[dst] : net.first[dst + 1]]
     count = scratch.error_count[net.first[dst] : net.first[dst + 1]]
     fade = state.fade[q]
     rise = 1.0 / fade
-    for j in range(n):
-        moves[j] = gain * post[j] - rise * owed[j]
-    add_row(owed, count, gain * fade)
+    if scratch.spikes[src] > 0:  # V is for the spikes of its own tick
+        for j in range(n):
+            moves[j] = gain * post[j] - rise * owed[j]
+        state.taken[q] = slot + 1
+    if scratch.error_spikes[dst] > 0:
+        add_row(owed, count, gain * fade)
     first = net.first[src]
     for m in range(scratch.spikes[src]):
         i = scratch.spike[first + m]
         s = scratch.spike_count[first + i]
         place = net.pre_first[q] + i
-        state.waiting[WINDOW * place + state.ticks[q]] = s
+        state.waiting[net.waiting_first[q] + i * net.slots[q] + slot] = s
+        state.touched[place] += 1
         state.charge[place] += s * rise
     state.ticks[q] += 1
     state.fade[q] *= net.alpha[src]
-    if state.ticks[q] == net.window[q]:
+    if state.taken[q] == net.slots[q] or state.fade[q] * net.alpha[src] < WINDOW_FADE:
         book_all(q, net, state, weights, scratch, counts)
 
 
@@ -588,7 +650,8 @@ def forward(p: int, net: Net, state: State, weights: Array, scratch: Scratch) ->
         w = weights[net.weight_first[q] : net.weight_first[q + 1]]
         out = scratch.arrived[place : place + n]
         if net.flipped[q]:
-            add_dots(out, w, scratch.spike_count[c:d], state.beta[src])
+            spike, n_spikes = scratch.spike[c:d], scratch.spikes[src]
+            add_dots(out, w, scratch.spike_count[c:d], spike, n_spikes, state.beta[src])
         else:
             spike = scratch.spike[c:d]
             add_rows(out, w, spike, scratch.spikes[src], scratch.spike_count[c:d], state.beta[src])
@@ -597,17 +660,11 @@ def forward(p: int, net: Net, state: State, weights: Array, scratch: Scratch) ->
     x = state.x[a:b]
     copy(x, state.bias[a:b])
     for k in range(net.group_first[p + 1] - net.group_first[p]):
-        u = state.u[first + k * n : first + (k + 1) * n]
+        m = first + k * n
         factor = net.group_alpha[net.group_first[p] + k]
-        decode(u, factor, scratch.arrived[first + k * n : first + (k + 1) * n])
-        add_row(x, u, 1.0)
+        decode(state.u[m : m + n], factor, scratch.arrived[m : m + n], x)
     if net.kind[p] == LAYER:
-        leak = net.leak[p]
-        on = state.on[a:b]
-        for j in range(n):
-            z = x[j]
-            on[j] = 1.0 if z >= 0.0 else leak
-            x[j] = z if z >= 0.0 else leak * z
+        activate(x, state.on[a:b], net.leak[p])
 
 
 @kernel
@@ -631,16 +688,16 @@ def backward(p: int, net: Net, state: State, weights: Array, scratch: Scratch) -
             spike = scratch.error_spike[c:d]
             add_rows(out, w, spike, scratch.error_spikes[dst], count, state.error_beta[dst])
         else:
-            add_dots(out, w, count, state.error_beta[dst])
+            spike, n_spikes = scratch.error_spike[c:d], scratch.error_spikes[dst]
+            add_dots(out, w, count, spike, n_spikes, state.error_beta[dst])
             if state.ticks[q] > 0:
                 return_waiting(q, out, net, state, scratch, state.error_beta[dst])
     e = state.e[a:b]
     e[:] = 0.0
     for k in range(net.back_group_first[p + 1] - net.back_group_first[p]):
-        g = state.g[first + k * n : first + (k + 1) * n]
+        m = first + k * n
         factor = net.back_group_alpha[net.back_group_first[p] + k]
-        decode(g, factor, scratch.returned[first + k * n : first + (k + 1) * n])
-        add_row(e, g, 1.0)
+        decode(state.g[m : m + n], factor, scratch.returned[m : m + n], e)
     on = state.on[a:b]
     for j in range(n):
         e[j] *= on[j]
@@ -662,6 +719,7 @@ def learn_future(
     count: Array,
     trace_c: Array,
     count_c: Array,
+    spike_c: Array,
     n_c: int,
     gain: float,
 ) -> None:
@@ -675,8 +733,8 @@ def learn_future(
             x += s
             for c in range(n):
                 row[c] += s * trace_c[c] + x * count_c[c]
-        elif n_c > 0 and x != 0.0:
-            add_row(row, count_c, x)
+        elif x != 0.0:
+            add_spikes(row, count_c, spike_c, n_c, x)
 
 
 @kernel
@@ -733,9 +791,9 @@ def learn(q: int, net: Net, state: State, weights: Array, scratch: Scratch, coun
         x, s = state.pre[a:b], scratch.spike_count[a:b]
         e, s_e = state.post[c:d], scratch.error_count[c:d]
         if flipped:
-            learn_future(w, e, s_e, x, s, n_x, gain)
+            learn_future(w, e, s_e, x, s, scratch.spike[a:b], n_x, gain)
         else:
-            learn_future(w, x, s, e, s_e, n_e, gain)
+            learn_future(w, x, s, e, s_e, scratch.error_spike[c:d], n_e, gain)
         counts.projection[q, BOOKED_ROWS] += (b - a) * (n_e > 0)
     elif rule == PAST:
         gain = rate / (1.0 - fade)

@@ -144,7 +144,7 @@ class OutputNeuron:
     def signal(self, elapsed: float) -> float:
         """Return ``z = bias + u`` so long after the last delivery."""
         z = self.bias
-        for trace, tau in zip(self.traces, self.taus, strict=True):
+        for trace, tau in zip(self.traces.tolist(), self.taus.tolist(), strict=True):
             z += eq.fade(trace, eq.decay(elapsed, tau))
         return z
 
@@ -158,7 +158,7 @@ class OutputNeuron:
     def size(self, elapsed: float) -> float:
         """Return ``sum |u_g|``: how far z can still move by decay."""
         total = 0.0
-        for trace, tau in zip(self.traces, self.taus, strict=True):
+        for trace, tau in zip(self.traces.tolist(), self.taus.tolist(), strict=True):
             total += abs(eq.fade(trace, eq.decay(elapsed, tau)))
         return total
 
@@ -375,8 +375,9 @@ class ErrorNeuron:
         """Take error spikes (None: none), follow the forward neuron on or off, or just fire."""
         residuals = [coder.residual(t) for coder in self.coders]
         before = after = 0.0
-        for k, tau in enumerate(self.taus):
-            faded = eq.fade(self.traces[k], eq.decay(t - clock, tau))
+        traces = self.traces.tolist()
+        for k, tau in enumerate(self.taus.tolist()):
+            faded = eq.fade(traces[k], eq.decay(t - clock, tau))
             amount = arrived[k] if arrived is not None else 0.0
             before += faded
             after += faded + amount
