@@ -361,6 +361,9 @@ def check_values(population: Population, values: Floats, where: str, first: int 
 
     `where` says which sample it is; empty: its number, counted from `first`.
     """
+    with np.errstate(invalid="ignore", over="ignore"):
+        if np.isfinite(values.sum()):  # nothing that is not finite leaves a finite sum
+            return
     bad = np.isinf(values) if population.kind == "output" else ~np.isfinite(values)
     if bad.any():
         row, column = (int(k) for k in np.argwhere(bad)[0])

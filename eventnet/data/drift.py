@@ -138,7 +138,7 @@ def _drift(
 def _shift(
     padded: NDArray[np.float32], at_x: int, at_y: int, fx: float, fy: float, side: int, out: Bytes
 ) -> None:
-    """Write `out`: the square of `padded` at (at_x, at_y), moved right by fx and down by fy, in [0, 1)."""
+    """Write `out`: the square of `padded` at (at_x, at_y), moved right and down by fx, fy < 1."""
     a, b = np.float32((1 - fx) * (1 - fy)), np.float32(fx * (1 - fy))
     c, d = np.float32((1 - fx) * fy), np.float32(fx * fy)
     half = np.float32(0.5)

@@ -311,29 +311,46 @@ def activate(z: Array, on: Array, leak: float) -> None:
 
 
 @kernel
-def encode(x: Array, last: Array, phi: Array, count: Array, alpha: float, beta: float) -> bool:
-    """Encode and quantize one tick (Eq. 4, 3): writes last, phi and count. False: out of range."""
+def encode(x: Array, last: Array, phi: Array, count: Array, alpha: float, beta: float) -> int:
+    """Encode and quantize one tick (Eq. 4, 3): writes last, phi and count.
+
+    Returns how many fire, -1 if any is out of range.
+    """
     kp = (1.0 - alpha) / beta
     kd = alpha / beta
     bad = 0
+    fired = 0
     for k in range(x.shape[0]):
         p = phi[k] + (kp * x[k] + kd * (x[k] - last[k]))
         s = (p + ROUNDING) - ROUNDING
         bad += not abs(p) <= MAX_COUNT
+        fired += s != 0.0
         count[k] = s
         phi[k] = p - s
         last[k] = x[k]
-    return bad == 0
+    return fired if bad == 0 else -1
 
 
 @kernel
-def list_spikes(count: Array, spike: Array) -> int:
-    """Write the neurons with a count into `spike`; return how many."""
-    n = 0
-    for k in range(count.shape[0]):
-        spike[n] = k
-        n += count[k] != 0.0
-    return n
+def list_spikes(count: Array, spike: Array, n: int) -> int:
+    """Write the `n` neurons with a count into `spike`; return the sum of ``|count|``."""
+    size = 0.0
+    if n * FEW > count.shape[0]:  # then a branch would be mispredicted too often
+        m = 0
+        for k in range(count.shape[0]):
+            spike[m] = k
+            m += count[k] != 0.0
+    else:
+        m = 0
+        k = 0
+        while m < n:
+            if count[k] != 0.0:
+                spike[m] = k
+                m += 1
+            k += 1
+    for m in range(n):
+        size += abs(count[spike[m]])
+    return int(size)
 
 
 @kernel
@@ -427,10 +444,10 @@ def encode_forward(p: int, net: Net, state: State, scratch: Scratch) -> bool:
     """Encode the signal of population `p`; False: it is out of range."""
     a, b = net.first[p], net.first[p + 1]
     count, spike = scratch.spike_count[a:b], scratch.spike[a:b]
-    fine = encode(state.x[a:b], state.last[a:b], state.phi[a:b], count, net.alpha[p], state.beta[p])
-    scratch.quanta[p] = np.int64(size_of(count))
-    scratch.spikes[p] = list_spikes(count, spike) if scratch.quanta[p] > 0 else 0
-    return fine
+    n = encode(state.x[a:b], state.last[a:b], state.phi[a:b], count, net.alpha[p], state.beta[p])
+    scratch.spikes[p] = n
+    scratch.quanta[p] = list_spikes(count, spike, n)
+    return n >= 0
 
 
 @kernel
@@ -438,7 +455,7 @@ def encode_error(p: int, net: Net, state: State, scratch: Scratch) -> bool:
     """Encode the error of population `p`; False: it is out of range."""
     a, b = net.first[p], net.first[p + 1]
     count, spike = scratch.error_count[a:b], scratch.error_spike[a:b]
-    fine = encode(
+    n = encode(
         state.e[a:b],
         state.error_last[a:b],
         state.error_phi[a:b],
@@ -446,9 +463,9 @@ def encode_error(p: int, net: Net, state: State, scratch: Scratch) -> bool:
         net.error_alpha[p],
         state.error_beta[p],
     )
-    scratch.error_quanta[p] = np.int64(size_of(count))
-    scratch.error_spikes[p] = list_spikes(count, spike) if scratch.error_quanta[p] > 0 else 0
-    return fine
+    scratch.error_spikes[p] = n
+    scratch.error_quanta[p] = list_spikes(count, spike, n)
+    return n >= 0
 
 
 @kernel
