@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from eventnet.bench.command import bench
 from eventnet.errors import ConfigError, EventNetError
 from eventnet.reproduce.command import reproduce
 
@@ -58,10 +59,12 @@ def main() -> None:
       eventnet graph drone -o drone.svg        its network, drawn
       eventnet raster stats runs/drone-1       who fired how often
       eventnet reproduce fig1                  a figure of the paper
+      eventnet bench                           how fast it is here
     """
 
 
 main.add_command(reproduce)
+main.add_command(bench)
 
 
 @main.command(context_settings=HELP)

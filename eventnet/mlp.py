@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numba import njit
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from eventnet.engine.arrays import aligned, offsets
 from eventnet.errors import ConfigError, EventNetError
@@ -100,11 +100,13 @@ class Mlp:
         One (n_out,) a layer, to be learned too; default: none.
     skip_zeros : bool
         Pass over the rows of inputs that are 0 and of units that are off.
+    dtype : dtype
+        Of all that is computed: float64, or float32, which takes less time.
 
     Raises
     ------
     ConfigError
-        If layers do not fit together or a value is not finite.
+        If layers do not fit together, a value is not finite, or the dtype is another.
 
     Examples
     --------
@@ -126,7 +128,10 @@ class Mlp:
         weights: Sequence[ArrayLike],
         biases: Sequence[ArrayLike] | None = None,
         skip_zeros: bool = False,
+        dtype: DTypeLike = np.float64,
     ) -> None:
+        if dtype not in (np.float32, np.float64):
+            raise ConfigError(f"dtype={dtype}: must be float64 or float32")
         given = [_finite(w, f"weights[{k}]", 2) for k, w in enumerate(weights)]
         if not given:
             raise ConfigError("weights=[]: must be one matrix a layer, one at least")
@@ -142,14 +147,14 @@ class Mlp:
             sizes=sizes,
             weight_first=offsets((sizes[:-1] * sizes[1:]).tolist()),
             unit_first=offsets(sizes[1:].tolist()),
-            weights=aligned(int((sizes[:-1] * sizes[1:]).sum())),
-            biases=aligned(int(sizes[1:].sum()) if biases is not None else 0),
+            weights=_aligned(int((sizes[:-1] * sizes[1:]).sum()), dtype),
+            biases=_aligned(int(sizes[1:].sum()) if biases is not None else 0, dtype),
         )
         for own, w in zip(self.weights, given, strict=True):
             own[:] = w
         if biases is not None:
             self._set_biases(biases)
-        self._scratch = _scratch(sizes)
+        self._scratch = _scratch(sizes, np.dtype(dtype))
         self._epochs = self._trained = self._predicted = 0
         self._skipped = np.zeros((2, len(PASSES), len(given)), np.int64)
 
@@ -235,7 +240,14 @@ class Mlp:
         places = _whole(order, "order", len(images))
         counts = np.zeros_like(self._skipped[0])
         position, layer, loss = _epoch(
-            images, classes, places, float(lr), self.skip_zeros, self._net, self._scratch, counts
+            images,
+            classes,
+            places,
+            self._net.weights.dtype.type(lr),
+            self.skip_zeros,
+            self._net,
+            self._scratch,
+            counts,
         )
         if layer < 0:
             # The last image's step has no successor that would notice.
@@ -307,8 +319,6 @@ def _whole(values: ArrayLike, name: str, end: int) -> Ints:
 # Kernels
 # --------------------------------------------------------------------------------------------------
 
-_PIXEL = np.arange(256) / 255
-
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -346,24 +356,31 @@ class _Scratch(NamedTuple):
     new: Array  # (pixels,) to be read only
     ink: Array  # (pixels,) their values
     both: Array  # (pixels,) to be updated, then read
+    shade: Array  # (256,) the value of each byte
     pixels: Array  # (3,) how many in these lists
 
 
-def _scratch(sizes: Ints) -> _Scratch:
+def _aligned(n: int, dtype: DTypeLike) -> Array:
+    doubles = -(-n * np.dtype(dtype).itemsize // 8)
+    return aligned(doubles).view(dtype)[:n]
+
+
+def _scratch(sizes: Ints, dtype: np.dtype[Any]) -> _Scratch:
     units, layers, pixels = int(sizes[1:].sum()), len(sizes) - 1, int(sizes[0])
     return _Scratch(
-        z=aligned(units),
-        error=aligned(units),
+        z=_aligned(units, dtype),
+        error=_aligned(units, dtype),
         unit=np.zeros(units, np.int64),
-        value=np.zeros(units),
-        reached=np.zeros(units),
+        value=np.zeros(units, dtype),
+        reached=np.zeros(units, dtype),
         listed=np.zeros(layers, np.int64),
         on=np.zeros(layers, np.int64),
         # One more: an entry is written before it is known whether it counts.
         old=np.zeros(pixels + 1, np.int64),
         new=np.zeros(pixels + 1, np.int64),
-        ink=np.zeros(pixels + 1),
+        ink=np.zeros(pixels + 1, dtype),
         both=np.zeros(pixels + 1, np.int64),
+        shade=(np.arange(256) / 255).astype(dtype),
         pixels=np.zeros(3, np.int64),
     )
 
@@ -388,7 +405,7 @@ def _list_pixels(last: Array, image: Array, skip: bool, begins: bool, s: _Scratc
         s.old[n_old] = i
         n_old += before and not now
         s.new[n_new] = i
-        s.ink[n_new] = _PIXEL[image[i]]
+        s.ink[n_new] = s.shade[image[i]]
         n_new += now and not before
         s.both[n_both] = i
         n_both += before and now
@@ -396,19 +413,28 @@ def _list_pixels(last: Array, image: Array, skip: bool, begins: bool, s: _Scratc
 
 
 @_kernel
-def _update_pixels(w: Array, e: Array, lr: float, image: Array, pixels: Array) -> None:
+def _update_pixels(
+    w: Array, e: Array, lr: float, image: Array, shade: Array, pixels: Array
+) -> None:
     """Write the rows of w: ``row_i -= lr * x_i * e``."""
     n = e.size
     for i in pixels:
         row = w[i * n : i * n + n]
-        c = lr * _PIXEL[image[i]]
+        c = lr * shade[image[i]]
         for j in range(n):
             row[j] -= c * e[j]
 
 
 @_kernel
 def _update_and_add_pixels(
-    w: Array, e: Array, lr: float, last: Array, z: Array, image: Array, pixels: Array
+    w: Array,
+    e: Array,
+    lr: float,
+    last: Array,
+    z: Array,
+    image: Array,
+    shade: Array,
+    pixels: Array,
 ) -> None:
     """Write the rows of w for the last image, and add them to z for the next one."""
     n = z.size
@@ -418,9 +444,9 @@ def _update_and_add_pixels(
         i0, i1, i2, i3 = pixels[k], pixels[k + 1], pixels[k + 2], pixels[k + 3]
         r0, r1 = w[i0 * n : i0 * n + n], w[i1 * n : i1 * n + n]
         r2, r3 = w[i2 * n : i2 * n + n], w[i3 * n : i3 * n + n]
-        c0, c1 = lr * _PIXEL[last[i0]], lr * _PIXEL[last[i1]]
-        c2, c3 = lr * _PIXEL[last[i2]], lr * _PIXEL[last[i3]]
-        x0, x1, x2, x3 = _PIXEL[image[i0]], _PIXEL[image[i1]], _PIXEL[image[i2]], _PIXEL[image[i3]]
+        c0, c1 = lr * shade[last[i0]], lr * shade[last[i1]]
+        c2, c3 = lr * shade[last[i2]], lr * shade[last[i3]]
+        x0, x1, x2, x3 = shade[image[i0]], shade[image[i1]], shade[image[i2]], shade[image[i3]]
         for j in range(n):
             w0, w1 = r0[j] - c0 * e[j], r1[j] - c1 * e[j]
             w2, w3 = r2[j] - c2 * e[j], r3[j] - c3 * e[j]
@@ -428,7 +454,7 @@ def _update_and_add_pixels(
             z[j] += x0 * w0 + x1 * w1 + x2 * w2 + x3 * w3
     for k in range(whole, pixels.size):
         i = pixels[k]
-        row, c, x = w[i * n : i * n + n], lr * _PIXEL[last[i]], _PIXEL[image[i]]
+        row, c, x = w[i * n : i * n + n], lr * shade[last[i]], shade[image[i]]
         for j in range(n):
             row[j] -= c * e[j]
             z[j] += x * row[j]
@@ -473,7 +499,7 @@ def _send_back_and_update(
     n = e.size
     for k in range(unit.size):
         row, c = w[unit[k] * n : unit[k] * n + n], lr * value[k]
-        back = 0.0
+        back = row.dtype.type(0)
         for j in range(n):
             back += row[j] * e[j]
             row[j] -= c * e[j]
@@ -490,7 +516,7 @@ def _rest(z: Array, k: int, net: _Net) -> None:
 
 @_kernel
 def _is_finite(z: Array) -> bool:
-    total = 0.0
+    total = z.dtype.type(0)
     for j in range(z.size):
         total += z[j]
     return bool(np.isfinite(total))
@@ -521,7 +547,7 @@ def _judge(z: Array, label: int, e: Array) -> float:
     top = z[0]
     for j in range(z.size):
         top = max(top, z[j])
-    total = 0.0
+    total = z.dtype.type(0)
     for j in range(z.size):
         e[j] = np.exp(z[j] - top)
         total += e[j]
@@ -580,9 +606,9 @@ def _epoch(
         last = images[order[max(place - 1, 0)]]
         _list_pixels(last, image, skip, place == 0, s)
         _rest(z, 0, net)
-        _update_pixels(w, e, lr, last, s.old[: s.pixels[0]])
+        _update_pixels(w, e, lr, last, s.shade, s.old[: s.pixels[0]])
         _add_rows(z, w, s.new[: s.pixels[1]], s.ink[: s.pixels[1]])
-        _update_and_add_pixels(w, e, lr, last, z, image, s.both[: s.pixels[2]])
+        _update_and_add_pixels(w, e, lr, last, z, image, s.shade, s.both[: s.pixels[2]])
         bad = _rise(skip, net, s)
         if bad >= 0:
             return place, bad, loss
@@ -592,7 +618,7 @@ def _epoch(
     if order.size:
         last = images[order[-1]]
         _list_pixels(last, last, skip, False, s)
-        _update_pixels(w, e, lr, last, s.both[: s.pixels[2]])
+        _update_pixels(w, e, lr, last, s.shade, s.both[: s.pixels[2]])
     return -1, -1, loss
 
 

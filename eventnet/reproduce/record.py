@@ -88,13 +88,18 @@ def record(target: str, seed: int | None, *, quick: bool, wall_s: float) -> dict
         "commit": commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "wall_s": round(wall_s, 3),
-        "machine": {
-            "system": platform.system(),
-            "architecture": platform.machine(),
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-        },
+        "machine": machine(),
         "versions": _versions(),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Return what a time depends on."""
+    return {
+        "system": platform.system(),
+        "architecture": platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
     }
 
 
