@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ENGINES := tests/test_engines.py::test_engines_agree_event_for_event
 
-.PHONY: help demo test nightly lint clean
+.PHONY: help demo test bench nightly lint clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,6 +15,9 @@ demo: $(VENV)/installed-demo  ## Run the main scenario: fetch a drone's flight, 
 
 test: lint  ## Lint, check types and run all tests
 	@$(BIN)/python -m pytest -n 2
+
+bench: $(VENV)/installed-demo  ## Time eventnet beside PyTorch, JAX, Numba, Brian2 and others; ten minutes
+	@$(BIN)/python -m benchmarks
 
 # Bounds are checked in kernels compiled anew; without the JIT the engines agree on the suite's networks.
 nightly: lint  ## Compare the engines on 2,000 random networks, with bounds checked and without the JIT too
@@ -28,8 +31,8 @@ lint: $(VENV)/installed-dev  ## Lint and check types only
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy --no-error-summary
 
-clean:  ## Remove .venv and all caches; runs/ stays
-	@rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+clean:  ## Remove .venv, .venv-bench and all caches; runs/ stays
+	@rm -rf $(VENV) .venv-bench build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -type d -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 # One stamp a set of extras: pip runs again only after pyproject.toml has changed. dev includes demo.

@@ -1,1 +1,1 @@
-"""The opponents at their best, one file a package; each runs in a process and an environment of its own."""
+"""The opponents at their best, one file a package; `benchmarks.environments` makes what they need."""

@@ -59,6 +59,7 @@ class HeldImages:
         self.standalone = standalone
         self.folder = tempfile.mkdtemp(prefix="brian2-")
         if standalone:
+            b2.prefs["devices.cpp_standalone.extra_make_args_unix"] = ["-j2"]
             b2.set_device("cpp_standalone", directory=self.folder, build_on_run=False)
         else:
             b2.prefs.codegen.target = "cython"

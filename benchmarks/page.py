@@ -1,0 +1,278 @@
+"""docs/results/benchmarks.md and its pictures, drawn from the rows that sections have left."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from benchmarks import pictures
+from eventnet.bench.spiking import FINE_SHARE
+from eventnet.bench.workers import Row, spread
+
+RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results" / "benchmarks"
+
+HEAD = """# How fast it is
+
+Made by `make bench`. All contestants of a table ran in turn on one core, one thread each, a repetition at
+a time, so ratios within a table count, not single times. Figures are medians of the repetitions, in
+brackets the least and the largest. Building and compiling are not in them; "start" is the time from
+nothing to the first repetition. [How to run it](../../benchmarks/README.md).
+"""
+
+
+class Table(NamedTuple):
+    """A table of text: a title, what is said below it, heads and rows."""
+
+    title: str
+    note: str
+    heads: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+def write(folder: Path) -> None:
+    """Write the page and its pictures beside the folder of rows; what has not been run is not on it."""
+    parts = [HEAD]
+    for name, make in TABLES.items():
+        path = folder / f"{name}.json"
+        if not path.is_file():
+            continue
+        document = json.loads(path.read_text(encoding="utf-8"))
+        for table in make(document):
+            parts.append(markdown(table))
+        if name in pictures.DRAWN:
+            pictures.DRAWN[name](document, folder / f"{name}.png")
+            parts.append(f"![{name}]({folder.name}/{name}.png)\n")
+        parts.append(made(document["record"]))
+    folder.with_suffix(".md").write_text("\n".join(parts), encoding="utf-8")
+
+
+def show(name: str, document: dict[str, Any], console: Console) -> None:
+    """Print a section's tables."""
+    for table in TABLES[name](document):
+        shown = RichTable(title=table.title, box=None, header_style="bold", title_justify="left")
+        shown.add_column(table.heads[0])
+        for head in table.heads[1:]:
+            shown.add_column(head, justify="right")
+        for row in table.rows:
+            shown.add_row(*row)
+        console.print(shown)
+
+
+def markdown(table: Table) -> str:
+    """Return a table as Markdown, with its title as a heading."""
+    head = f"| {' | '.join(table.heads)} |\n|---|{'---:|' * (len(table.heads) - 1)}"
+    lines = [f"| {' | '.join(row)} |" for row in table.rows]
+    return "\n".join([f"## {table.title}\n", head, *lines, "", table.note, ""])
+
+
+def made(record: dict[str, Any]) -> str:
+    """Return a line on how rows came about."""
+    versions = dict(record["versions"])
+    for others in record["others"].values():
+        versions |= others
+    machine = record["machine"]
+    told = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return (
+        f"Made in {record['wall_s']:.0f} s on {record['date'][:10]} at commit "
+        f"{str(record['commit'])[:15]}, {machine['processor']}, {machine['cores']} cores, mean load "
+        f"{record['load']:.1f}; {told}.\n"
+    )
+
+
+def rates(row: Row, count: str = "units", scale: float = 1.0, digits: int = 0, **where: Any) -> str:
+    """Return ``median (least to largest)``."""
+    middle, low, high = (rate * scale for rate in spread(row, count, **where))
+    return f"{middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
+
+
+def start(row: Row) -> str:
+    """Return the seconds from nothing to the first repetition."""
+    return f"{row['build_s'] + row['prepare_s']:.1f}"
+
+
+def preset_rate(row: Row) -> float:
+    """Return the samples/s of the whole preset: its coarse and its fine epochs, as many as there are."""
+    coarse, fine = (spread(row, stage=stage)[0] for stage in ("coarse", "fine"))
+    return 1 / ((1 - FINE_SHARE) / coarse + FINE_SHARE / fine)
+
+
+def training(document: dict[str, Any]) -> list[Table]:
+    """Return a table an order of the images."""
+    tables = []
+    for order, rows in document["orders"].items():
+        ours = preset_rate(rows["eventnet"])
+        lines = [
+            ("**eventnet, preset**", f"**{ours:,.0f}**", "1", *score(rows["eventnet"], document))
+        ]
+        for name, row in rows.items():
+            stages = dict.fromkeys(r.get("stage") for r in row["repetitions"])
+            for stage in stages:
+                where = {} if stage is None else {"stage": stage}
+                label = name if stage is None else f"{name}, {stage} pixels"
+                times = "" if stage else f"{ours / spread(row)[0]:.2f}"
+                last = ("", "", "") if stage else score(row, document)
+                lines.append((label, rates(row, **where), times, *last))
+        tables.append(
+            Table(
+                f"Learning, {order} MNIST, one image at a time",
+                f"784-200-10, {document['part'] * document['parts']:,} training images once, in the same "
+                "order from the same weights (snnTorch: a fiftieth of them, from its own weights). "
+                '"times": eventnet\'s rate over this one. The dense steps are the same step in float32; '
+                "their learning rate and eventnet's are each the best of four on validation samples. "
+                f"eventnet's preset has coarse pixels in {1 - FINE_SHARE:.0%} of its epochs, then fine ones; "
+                "its row is the mixture. It scores by its spikes.",
+                ("", "samples/s", "times", "test %", "samples", "start, s"),
+                lines,
+            )
+        )
+    return tables
+
+
+def score(row: Row, document: dict[str, Any]) -> tuple[str, str, str]:
+    """Return accuracy, samples learned and start."""
+    samples = sum(r["units"] for r in row["repetitions"])
+    return f"{row['test %']:.2f}", f"{samples:,}", start(row)
+
+
+def simulation(document: dict[str, Any]) -> list[Table]:
+    """Return the table of simulators."""
+    rows = document["rows"]
+    ours = spread(rows["eventnet"])[0]
+    lines = []
+    for name, row in rows.items():
+        missing = row.get("missing")
+        lines.append(
+            (
+                name,
+                rates(row, "events", 1e-6, 2),
+                f"{1e3 / spread(row)[0]:.3f}",
+                "" if "learning" in name else f"{ours / spread(row)[0]:.2f}",
+                "" if missing is None else f"{100 * missing:.1f}",
+                start(row),
+            )
+        )
+    return [
+        Table(
+            "Continuous time: images held for two seconds",
+            "784-200-10 with tau 1 s and step .5, no clock; the others simulate the same network and "
+            'images without learning. "times": eventnet\'s simulated seconds a second over these. '
+            '"missing": hidden spikes that are not seen, of the exact number in the first '
+            f"{document['part']} images. Brian2's time is that of its loop alone.",
+            ("", "M spikes/s", "ms a simulated s", "times", "missing %", "start, s"),
+            lines,
+        )
+    ]
+
+
+def roofline(document: dict[str, Any]) -> list[Table]:
+    """Return a table of rates, a column a size."""
+    sizes = document["sizes"]
+    lines = []
+    for name in next(iter(sizes.values())):
+        cells = []
+        for rows in sizes.values():
+            row = rows[name]
+            cell = rates(row, scale=1e-9, digits=2)
+            cells.append(f"{cell}, **{row['share']:.0%}**" if "share" in row else cell)
+        lines.append((name, *cells))
+    return [
+        Table(
+            "The roofline: dense projections against rows added to a vector",
+            "Thousand million synapses a second. AXPY adds random rows to a vector (read) or a vector to "
+            "random rows (change), as long as the projection's. The projections get packets of an eighth "
+            "of their neurons: forward; with an update of the rows that fired; with error spikes of an "
+            "eighth of the targets as well. In bold the share of the rate of AXPY of the same precision, "
+            "each synapse that is read or changed counting as one of its own.",
+            ("", *sizes),
+            lines,
+        )
+    ]
+
+
+def size(document: dict[str, Any]) -> list[Table]:
+    """Return the table of sizes."""
+    lines = []
+    for row in document["rows"]:
+        head = (
+            f"{row['neurons']:,}",
+            f"{row['synapses']:.0e}".replace("e+0", "e").replace("e+", "e"),
+            "yes" if row["learn"] else "no",
+            f"{row['packet']:,}",
+        )
+        if "failed" in row:
+            lines.append((*head, row["failed"], "", "", "", ""))
+            continue
+        beside = row["beside"]
+        ratio = f"{spread(beside)[0] / spread(row)[0]:.1f}" if beside else "1"
+        lines.append(
+            (
+                *head,
+                rates(row, scale=1e-3),
+                f"{spread(row, 'events')[0] / 1e3:,.0f}",
+                ratio,
+                f"{row['peak_gb']:.2f}",
+                f"{row['network_s']:.1f}",
+            )
+        )
+    heads = (
+        "neurons",
+        "synapses",
+        "learning",
+        "packet",
+        "k spikes in/s",
+        "k events/s",
+        "slower than the smallest",
+        "peak GB",
+        "build, s",
+    )
+    left_out = (
+        ""
+        if document["largest"]
+        else " The largest networks are left out: `EVENTNET_BENCH_LARGEST=1 make bench`."
+    )
+    return [
+        Table(
+            "Size: sparse, a thousand synapses a neuron, constant activity",
+            "As many spikes a second go in at every size, alone or in packets of a thousand at one time; "
+            '"slower": than the smallest network, which ran in turn with it. Peak memory is that of the '
+            f"process.{left_out}",
+            heads,
+            lines,
+        )
+    ]
+
+
+def cores(document: dict[str, Any]) -> list[Table]:
+    """Return the table of two replicas."""
+    lines = []
+    for name, row in document["rows"].items():
+        alone, together = (
+            {"repetitions": [{"units": r, "wall_s": 1} for r in row[key]]}
+            for key in ("alone", "together")
+        )
+        digits = 0 if spread(alone)[0] > 1000 else 1
+        both = (rates(r, digits=digits) for r in (alone, together))
+        lines.append((name, *both, f"{row['gain']:.2f}"))
+    return [
+        Table(
+            "Two cores: two networks in two processes",
+            "Samples a second (continuous time: simulated seconds). One network does not scale: it runs on "
+            "one core.",
+            ("", "alone", "two together", "gain"),
+            lines,
+        )
+    ]
+
+
+TABLES: dict[str, Callable[[dict[str, Any]], list[Table]]] = {
+    "training": training,
+    "simulation": simulation,
+    "roofline": roofline,
+    "size": size,
+    "cores": cores,
+}

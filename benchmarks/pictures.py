@@ -1,0 +1,103 @@
+"""The pictures of docs/results/benchmarks.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from eventnet.bench.workers import Row, spread
+from eventnet.plot import FAINT, PALETTE, save
+from eventnet.reproduce.drawing import drawing
+
+OURS, THEIRS = PALETTE["blue"], PALETTE["orange"]
+
+
+def _bars(ax: Any, rows: list[tuple[str, Row, dict[str, Any]]], label: str) -> None:
+    """Draw medians as bars, and the spread as a line."""
+    for place, (name, row, where) in enumerate(reversed(rows)):
+        middle, low, high = spread(row, **where)
+        ax.barh(place, middle, color=OURS if name.startswith("eventnet") else THEIRS, height=0.7)
+        ax.plot([low, high], [place, place], color=PALETTE["black"], lw=0.8)
+    ax.set_yticks(range(len(rows)), [name for name, _, _ in reversed(rows)])
+    ax.set_xscale("log")
+    ax.set_xlabel(label)
+    ax.grid(False, axis="y")
+
+
+def training(document: dict[str, Any], path: Path) -> None:
+    orders = document["orders"]
+    with drawing(9, 3.4) as figure:
+        panels = figure.subplots(1, len(orders), sharey=True)
+        for ax, (order, rows) in zip(panels, orders.items(), strict=True):
+            lines: list[tuple[str, Row, dict[str, Any]]] = []
+            for name, row in rows.items():
+                if name == "eventnet":
+                    lines += [
+                        (f"eventnet, {s} pixels", row, {"stage": s}) for s in ("coarse", "fine")
+                    ]
+                else:
+                    lines.append((name, row, {}))
+            _bars(ax, lines, "samples/s")
+            ax.set_title(f"{order} MNIST")
+    save(figure, path)
+
+
+def simulation(document: dict[str, Any], path: Path) -> None:
+    with drawing(7, 2.6) as figure:
+        lines = [(name, row, {}) for name, row in document["rows"].items()]
+        _bars(figure.subplots(), lines, "simulated seconds a second")
+    save(figure, path)
+
+
+def roofline(document: dict[str, Any], path: Path) -> None:
+    sizes = document["sizes"]
+    with drawing(9, 3.4) as figure:
+        ax = figure.subplots()
+        names = [n for n, row in next(iter(sizes.values())).items() if "share" in row]
+        width = 0.8 / len(sizes)
+        for k, (size, rows) in enumerate(sizes.items()):
+            places = [p + k * width for p in range(len(names))]
+            ax.bar(
+                places,
+                [100 * rows[n]["share"] for n in names],
+                width,
+                color=list(PALETTE.values())[1 + k],
+                label=size,
+            )
+        ax.axhline(100, color=FAINT, lw=1, ls=":")
+        ax.set_xticks([p + 0.4 - width / 2 for p in range(len(names))], names, rotation=20)
+        ax.set_ylabel("% of AXPY")
+        ax.legend()
+    save(figure, path)
+
+
+def size(document: dict[str, Any], path: Path) -> None:
+    with drawing(9, 3.2) as figure:
+        left, right = figure.subplots(1, 2)
+        kinds = dict.fromkeys((r["learn"], r["packet"]) for r in document["rows"])
+        for (learn, packet), color in zip(kinds, list(PALETTE.values())[1:], strict=False):
+            rows = [
+                r
+                for r in document["rows"]
+                if (r["learn"], r["packet"]) == (learn, packet) and "failed" not in r
+            ]
+            label = f"{'learning' if learn else 'forward'}, {packet:,} at a time"
+            n = [r["neurons"] for r in rows]
+            left.plot(n, [spread(r)[0] for r in rows], "o-", ms=4, color=color, label=label)
+            right.plot(n, [r["peak_gb"] for r in rows], "o-", ms=4, color=color, label=label)
+        for ax, label in ((left, "spikes in, a second"), (right, "peak memory, GB")):
+            ax.set_xscale("log")
+            ax.set_yscale("log")
+            ax.set_xlabel("neurons")
+            ax.set_ylabel(label)
+        right.legend()
+    save(figure, path)
+
+
+DRAWN: dict[str, Callable[[dict[str, Any], Path], None]] = {
+    "training": training,
+    "simulation": simulation,
+    "roofline": roofline,
+    "size": size,
+}

@@ -1,0 +1,143 @@
+"""Benchmarks: every contestant does the same step or the same network, and gives finite figures."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from benchmarks import page, roofline, size, training
+from eventnet.bench.task import digits, keep
+from eventnet.bench.workers import BenchError, Entry, interleave, spread
+from eventnet.cli import main
+from eventnet.data.mnist import Mnist
+
+PART, PARTS = 20, 2
+DENSE = "eventnet.bench.perceptrons"
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def task(mnist_data: Mnist, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("task") / "task.npz"
+    return keep(digits(mnist_data, np.arange(1000), PART, PARTS), path)
+
+
+def test_dense_opponents_do_the_same_step(task: Path) -> None:
+    rows = interleave(
+        {
+            "numpy": Entry(f"{DENSE}:Numpy"),
+            "dense": Entry(f"{DENSE}:Compiled", {"skip_zeros": False}),
+            "skipping": Entry(f"{DENSE}:Compiled", {"skip_zeros": True}),
+            "double": Entry(f"{DENSE}:Compiled", {"skip_zeros": True, "dtype": "float64"}),
+        },
+        task,
+        PARTS,
+    )
+    training.agree(rows, PART)
+    for row in rows.values():
+        first, second = (r["held_loss"] for r in row["repetitions"])
+        assert second < first < math.log(10), "it learns"
+        assert all(0 < rate < math.inf for rate in spread(row))
+    # Were weights kept in single precision only by name, these would be equal.
+    assert rows["double"]["repetitions"] != rows["skipping"]["repetitions"]
+
+
+def test_another_step_is_found() -> None:
+    rows = {
+        name: {"repetitions": [{"held_loss": loss}]}
+        for name, loss in (("a", 2.25), ("b", 2.25), ("wrong", 2.2501))
+    }
+    training.agree({k: rows[k] for k in ("a", "b")}, PART)
+    with pytest.raises(BenchError, match=r"wrong: loss 2\.2501 after the first 20 images"):
+        training.agree(rows, PART)
+
+
+def test_simpy_sees_the_same_hidden_spikes_as_eventnet(task: Path) -> None:
+    rows = interleave(
+        {
+            "eventnet": Entry("eventnet.bench.spiking:HeldImages", {"learn": False}),
+            "simpy": Entry("benchmarks.opponents.processes:HeldImages", cwd=ROOT),
+        },
+        task,
+        1,
+    )
+    exact, other = (row["repetitions"][0] for row in rows.values())
+    assert exact["hidden events"] == other["hidden events"] > 1000
+    assert exact["events"] - other["events"] == 0
+    assert exact["units"] == other["units"]
+
+
+def test_a_contestant_that_fails_is_named_with_what_it_said(task: Path) -> None:
+    with pytest.raises(BenchError, match=r"(?s)odd: TypeError.*unexpected keyword.*Traceback"):
+        interleave({"odd": Entry(f"{DENSE}:Numpy", {"speed": 11})}, task, 1)
+    with pytest.raises(BenchError, match="odd: ModuleNotFoundError: No module named 'missing'"):
+        interleave({"odd": Entry("missing:Class")}, task, 1)
+
+
+@pytest.mark.parametrize(("what", "clock"), [("forward", None), ("errors", None), ("errors", 1.0)])
+def test_a_projection_is_sent_the_packets_that_the_roofline_tells(
+    what: str, clock: float | None
+) -> None:
+    from benchmarks.kernels import SENSORS, Projection
+
+    n_in, n_out = 64, 32
+    made = Projection({}, n_in, n_out, what, clock, synapses=1 << 16)
+    made.prepare()
+    row = made.repeat(0)
+    assert row["forward"] == made.times * (n_in // 8) * n_out
+    assert made.times >= SENSORS
+    assert (row["backward"] > 0) == (row["update"] > 0) == (what == "errors")
+
+
+def test_a_kernel_as_fast_as_rows_alone_has_a_share_of_one() -> None:
+    def row(**figures: Any) -> dict[str, Any]:
+        return {"repetitions": [figures]}
+
+    rows = {
+        "AXPY, read, float64": row(units=8, wall_s=1.0),
+        "AXPY, change, float64": row(units=4, wall_s=1.0),
+    }
+    ours = row(forward=8, backward=8, update=4, wall_s=3.0)
+    assert roofline.share(ours, rows, "float64") == pytest.approx(1.0)
+
+
+def test_a_network_that_does_not_fit_is_a_row_that_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(size, "REPETITIONS", 1)
+    entry = {"neurons": 100, "learn": True, "packet": 10, "spikes": 100}
+    rows = interleave({"small": Entry("benchmarks.size:Sparse", entry, cwd=ROOT)}, None, 1)
+    assert rows["small"]["repetitions"][0]["units"] == 100
+    assert 0.05 < rows["small"]["peak_gb"] < 2
+    monkeypatch.setattr(size, "FAN_IN", 100_000)
+    too_large = {**entry, "neurons": 3_000_000, "memory_gb": 1.0}
+    with pytest.raises(BenchError, match="MemoryError"):
+        interleave({"large": Entry("benchmarks.size:Sparse", too_large, cwd=ROOT)}, None, 1)
+
+
+@pytest.mark.usefixtures("mnist_folder")
+def test_the_command_prints_json_and_tables() -> None:
+    done = CliRunner().invoke(main, ["bench", "--quick", "--json"])
+    assert done.exit_code == 0, done.output
+    rows = json.loads(done.stdout)
+    assert set(rows) == {"training", "simulation", "machine", "versions"}
+    for row in [*rows["training"].values(), *rows["simulation"].values()]:
+        assert all(0 < r["wall_s"] < 60 and r["units"] > 0 for r in row["repetitions"])
+    stages = [r["stage"] for r in rows["training"]["eventnet"]["repetitions"]]
+    assert stages == ["coarse", "fine"]
+
+
+def test_the_page_is_drawn_from_the_rows_that_are_there(tmp_path: Path) -> None:
+    kept = page.RESULTS
+    if not kept.is_dir():
+        return
+    shutil.copytree(kept, tmp_path / "benchmarks")
+    page.write(tmp_path / "benchmarks")
+    assert (tmp_path / "benchmarks.md").read_text() == kept.with_suffix(".md").read_text()
