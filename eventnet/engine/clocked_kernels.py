@@ -31,7 +31,7 @@ FORGOTTEN = 1e-25
 """A presynaptic trace of fewer spikes than this is zero when changes are booked: far below rounding."""
 
 CHUNK = 16
-"""A window's slots come in multiples of it; constant, so that loops over it unroll."""
+"""A window's slots come in multiples of it: whole vectors."""
 
 MOST_SLOTS = 64
 """Ticks with presynaptic spikes for which changes of weights may wait, at most.
@@ -216,14 +216,6 @@ def copy(out: Array, values: Array) -> None:
 
 
 @kernel
-def add_slots(out: Array, row: Array, factor: float) -> None:
-    """Add ``factor*row`` to `out` in place, both as long as `row`, a multiple of CHUNK."""
-    for a in range(0, row.shape[0], CHUNK):
-        for k in range(CHUNK):
-            out[a + k] += factor * row[a + k]
-
-
-@kernel
 def add_row(out: Array, row: Array, factor: float) -> None:
     """Add ``factor*row`` to `out` in place."""
     for k in range(out.shape[0]):
@@ -247,6 +239,26 @@ def add_four(
     """Add four rows to `out` in place: one pass over `out` instead of four."""
     for k in range(out.shape[0]):
         out[k] += fa * a[k] + fb * b[k] + (fc * c[k] + fd * d[k])
+
+
+@kernel
+def add_eight(
+    out: Array,
+    a: Array,
+    b: Array,
+    c: Array,
+    d: Array,
+    e: Array,
+    f: Array,
+    g: Array,
+    h: Array,
+    by: Array,
+) -> None:
+    """Add eight rows to `out` in place, times the eight numbers in `by`."""
+    fa, fb, fc, fd, fe, ff, fg, fh = by[0], by[1], by[2], by[3], by[4], by[5], by[6], by[7]
+    for k in range(out.shape[0]):
+        left = fa * a[k] + fb * b[k] + (fc * c[k] + fd * d[k])
+        out[k] += left + (fe * e[k] + ff * f[k] + (fg * g[k] + fh * h[k]))
 
 
 @kernel
@@ -481,15 +493,14 @@ def read_waiting(
     slots = net.slots[q]
     waiting = state.waiting[net.waiting_first[q] : net.waiting_first[q + 1]]
     charge = state.charge[net.pre_first[q] : net.pre_first[q + 1]]
-    overlap = scratch.overlap
-    for k in range(slots):
-        overlap[k] = 0.0
+    overlap = scratch.overlap[:slots]
+    overlap[:] = 0.0
     pull = 0.0
     for m in range(scratch.spikes[net.source[q]]):
         i = scratch.spike[first + m]
         s = scratch.spike_count[first + i]
         pull += s * charge[i]
-        add_slots(overlap, waiting[i * slots : (i + 1) * slots], s)
+        add_row(overlap, waiting[i * slots : (i + 1) * slots], s)
     add_waiting(q, out, net, state, scratch, overlap, pull, -amplitude)
 
 
@@ -524,18 +535,34 @@ def add_waiting(
     k = 0
     while k < found:
         a, b, c, d = item[k] * n, item[k + 1] * n, item[k + 2] * n, item[k + 3] * n
-        add_four(
-            out,
-            moves[a : a + n],
-            moves[b : b + n],
-            moves[c : c + n],
-            moves[d : d + n],
-            share[k],
-            share[k + 1],
-            share[k + 2],
-            share[k + 3],
-        )
-        k += 4
+        if k + 8 <= found:
+            e, f, g, h = item[k + 4] * n, item[k + 5] * n, item[k + 6] * n, item[k + 7] * n
+            add_eight(
+                out,
+                moves[a : a + n],
+                moves[b : b + n],
+                moves[c : c + n],
+                moves[d : d + n],
+                moves[e : e + n],
+                moves[f : f + n],
+                moves[g : g + n],
+                moves[h : h + n],
+                share[k : k + 8],
+            )
+            k += 8
+        else:
+            add_four(
+                out,
+                moves[a : a + n],
+                moves[b : b + n],
+                moves[c : c + n],
+                moves[d : d + n],
+                share[k],
+                share[k + 1],
+                share[k + 2],
+                share[k + 3],
+            )
+            k += 4
 
 
 @kernel
@@ -546,10 +573,9 @@ def return_waiting(
     dst = net.target[q]
     count = scratch.error_count[net.first[dst] : net.first[dst + 1]]
     n = count.shape[0]
-    overlap = scratch.overlap
     slots = net.slots[q]
-    for k in range(slots):
-        overlap[k] = 0.0
+    overlap = scratch.overlap[:slots]
+    overlap[:] = 0.0
     for k in range(state.taken[q]):
         a = net.moves_first[q] + k * n
         overlap[k] = dot(state.moves[a : a + n], count)
