@@ -124,7 +124,7 @@ def training(document: dict[str, Any]) -> list[Table]:
                 "order from the same weights (snnTorch: a fiftieth of them, from its own weights). "
                 '"times": eventnet\'s rate over this one. The dense steps are the same step in float32; '
                 "their learning rate and eventnet's are each the best of four on validation samples. "
-                f"eventnet's preset has coarse pixels in {1 - FINE_SHARE:.0%} of its epochs, then fine ones; "
+                f"eventnet's preset has coarse pixels in {1 - FINE_SHARE:.0%} of its epochs, then fine; "
                 "its row is the mixture. It scores by its spikes.",
                 ("", "samples/s", "times", "test %", "samples", "start, s"),
                 lines,
@@ -261,8 +261,8 @@ def cores(document: dict[str, Any]) -> list[Table]:
     return [
         Table(
             "Two cores: two networks in two processes",
-            "Samples a second (continuous time: simulated seconds). One network does not scale: it runs on "
-            "one core.",
+            "Samples a second (continuous time: simulated seconds). One network does not scale: it runs "
+            "on one core.",
             ("", "alone", "two together", "gain"),
             lines,
         )

@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from eventnet.cost import INT_ADD_PJ, Cost
 from eventnet.data.epochs import Images, OneHot, OrderOfEpoch
@@ -249,6 +249,8 @@ class Training:
         Takes an epoch, 0 first, and returns the order of its images, see `eventnet.data.epochs.orders`.
     seed : int
         Of the initial weights.
+    dtype : {float64, float32}
+        In which weights are kept.
 
     Examples
     --------
@@ -271,8 +273,10 @@ class Training:
         labels: NDArray[np.integer],
         orders: OrderOfEpoch,
         seed: int = 0,
+        dtype: DTypeLike = np.float64,
     ) -> None:
         self.settings = settings
+        self._dtype = dtype
         self.epoch = 0
         """Epochs that are done."""
         self.samples = len(orders(0))
@@ -385,7 +389,13 @@ class Training:
         for (a, b), w in zip(self._pairs(), weights, strict=True):
             net.connect(a, b, weights=w)
         sim = Simulation(
-            net, plasticity=s.make_rule(), t0=t0, clock=CLOCK, adapt=s.adapt, raster=False
+            net,
+            plasticity=s.make_rule(),
+            t0=t0,
+            clock=CLOCK,
+            adapt=s.adapt,
+            raster=False,
+            dtype=self._dtype,
         )
         if s.bias:
             for name, bias in zip(self._names[1:], biases, strict=True):
