@@ -30,7 +30,7 @@ def entries(**simulation: Any) -> dict[str, Entry]:
         return Entry(f"benchmarks.opponents.{name}", options, python("opponents"), ROOT)
 
     return {
-        "eventnet": Entry("eventnet.bench.spiking:Preset", simulation),
+        "eventnet": Entry("eventnet.bench.spiking:Preset", {"dtype": "float32", **simulation}),
         "Numba, skipping zeros": Entry(f"{ours}:Compiled", {"skip_zeros": True}),
         "Numba, dense": Entry(f"{ours}:Compiled", {"skip_zeros": False}),
         "JAX, scan": other("xla:Scan"),
