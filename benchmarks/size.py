@@ -94,7 +94,7 @@ class Sparse:
         return SpikeTrain(times, random.integers(neurons, size=n))
 
     def prepare(self) -> None:
-        self.sim.run(until=0.01)
+        self.sim.run(until=0.0)
 
     def repeat(self, k: int) -> Repetition:
         begin = time.perf_counter()
@@ -131,7 +131,7 @@ def _row(
     """Time a network in turn with the smallest one."""
 
     def entry(n: int) -> Entry:
-        options = {"neurons": n, "learn": learn, "packet": packet}
+        options = {"neurons": n, "learn": learn, "packet": packet, "memory_gb": MEMORY_GB}
         if quick:
             options["spikes"] = 1_000
         return Entry("benchmarks.size:Sparse", options, cwd=ROOT)

@@ -1,4 +1,7 @@
-"""SimPy: a process a pixel, and a row of NumPy a spike; exact, as eventnet is."""
+"""SimPy: a process a pixel, and a row of NumPy a spike; exact, as eventnet is.
+
+Pixels of equal grey fire at the same time, and what arrives at one time is one delivery.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,8 @@ from eventnet.classifier import initial_weights
 
 TAU = 1.0  # s
 THRESHOLD = 0.5
+LAST = 2
+"""Priority of a delivery: after all timeouts of its instant."""
 
 
 class HeldImages:
@@ -56,6 +61,8 @@ class _Run:
         self.images, (self.w0, self.w1) = images, w
         self.u, self.h, self.phi = (np.zeros(SIZES[1]) for _ in range(3))
         self.z = np.zeros(SIZES[2])
+        self.arrived = np.zeros(SIZES[1])
+        self.due = False
         self.at = self.read_at = 0.0
         self.shown = -1
         self.pixel_events = self.hidden_events = 0
@@ -73,7 +80,7 @@ class _Run:
             fired = np.flatnonzero(count)
             x, then, self.shown = image, now, k
             self.pixel_events += len(fired)
-            self.deliver(count[fired] @ self.w0[fired])
+            self.send(count[fired] @ self.w0[fired])
             for i in np.flatnonzero(x):
                 self.env.process(self.pixel(int(i), float(x[i]), float(phi[i]), k))
             yield self.env.timeout(HOLD)
@@ -87,17 +94,29 @@ class _Run:
             if self.shown != k:
                 return
             self.pixel_events += 1
-            self.deliver(row)
+            self.send(row)
             wait = period
 
-    def deliver(self, arrived: np.ndarray[Any, Any]) -> None:
-        """Add what arrives to the hidden layer, and let it fire."""
+    def send(self, row: np.ndarray[Any, Any]) -> None:
+        """Add to what the hidden layer gets at this time."""
+        self.arrived += row
+        if not self.due:
+            self.due = True
+            arrival = self.env.event()
+            arrival.callbacks.append(self.deliver)
+            arrival._ok = True
+            self.env.schedule(arrival, priority=LAST)
+
+    def deliver(self, arrival: simpy.Event) -> None:
+        """Add what arrived to the hidden layer, and let it fire."""
         decay = math.exp(-(self.env.now - self.at) / TAU)
         self.at = self.env.now
         u, h, phi = self.u, self.h, self.phi
         u *= decay
         h *= decay
-        u += arrived
+        u += self.arrived
+        self.arrived[:] = 0.0
+        self.due = False
         told = np.maximum(u, 0.0)
         phi += (told - h) / STEP
         self.h = told
