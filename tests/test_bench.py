@@ -116,9 +116,9 @@ def test_a_network_that_does_not_fit_is_a_row_that_says_so(
     rows = interleave({"small": Entry("benchmarks.size:Sparse", entry, cwd=ROOT)}, None, 1)
     assert rows["small"]["repetitions"][0]["units"] == 100
     assert 0.05 < rows["small"]["peak_gb"] < 2
-    monkeypatch.setattr(size, "MEMORY_GB", 1.0)
-    row = size._row(3_000_000, 100, learn=True, packet=1, quick=True, told=lambda name, k: None)
-    assert row["failed"] == "needs more than 1 GB"
+    monkeypatch.setattr(size, "MEMORY_GB", 0.5)
+    row = size._row(100_000, 100, learn=True, packet=1, quick=True, told=lambda name, k: None)
+    assert row["failed"] == "needs more than 0.5 GB"
 
 
 @pytest.mark.usefixtures("mnist_folder")
