@@ -433,7 +433,7 @@ class ClockedEngine:
 
     def _book(self) -> None:
         for q in np.flatnonzero(self._net.late).tolist():
-            kernels.finish(q, self._net, self._state, self._weights, self._scratch, self._counts)
+            kernels.book_all(q, self._net, self._state, self._weights, self._scratch, self._counts)
 
     def _drain(self) -> None:
         n = int(self._buffer.used[0])

@@ -21,7 +21,7 @@ from eventnet.engine.arrays import (
     Feed,
 )
 from eventnet.engine.equations import MAX_COUNT, fade
-from eventnet.engine.jit import Array, entry, kernel, summing
+from eventnet.engine.jit import Array, kernel, summing
 from eventnet.engine.learning import fade_all
 
 ROUNDING = 6755399441055744.0
@@ -625,14 +625,6 @@ def book_all(
     state.fade[q] = 1.0
 
 
-@entry
-def finish(
-    q: int, net: Net, state: State, weights: Array, scratch: Scratch, counts: Counts
-) -> None:
-    """Write all waiting changes of projection `q` into its weights, before Python reads them."""
-    book_all(q, net, state, weights, scratch, counts)
-
-
 @kernel
 def wait(
     q: int, gain: float, net: Net, state: State, weights: Array, scratch: Scratch, counts: Counts
@@ -1026,7 +1018,7 @@ def tick(
     return -1
 
 
-@entry
+@kernel
 def advance(
     until: float,
     inclusive: bool,

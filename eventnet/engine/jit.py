@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 from numba import _dynfunc, config, njit
 from numba.core.codegen import JITCodeLibrary
@@ -23,61 +24,52 @@ _SOURCES = tuple(
     for path in sorted(Path(__file__).parent.glob("*.py"))
 )
 
-# Without Numba's runtime no kernel can allocate, and passing arrays costs no reference counting,
-# which otherwise takes most of an instant (docs/decisions/0002).
-_WITHOUT_RUNTIME = {"_nrt": False}
-
-
-def entry(function: Function) -> Function:
-    """Compile a function that Python calls, with all kernels that it calls, and cache it."""
-    compiled: Any = njit(cache=True, **_WITHOUT_RUNTIME)(function)
-    # Numba's cache looks at the function's own file only, yet kernels call each other across files:
-    # what was compiled is good as long as none of them has changed. (Absent with the JIT off.)
-    file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
-    if file is not None:
-        file._source_stamp = _SOURCES
-    result: Function = compiled
-    return result
-
 
 def kernel(function: Function) -> Function:
-    """Compile a function into the entries that call it; called from Python it is plain Python."""
-    return _part(function)
+    """Compile a function of this package into those that call it, or for Python when that calls it."""
+    return _compiled(function)
 
 
 def inlined(function: Function) -> Function:
     """Compile a few lines that stand in the innermost loops: a call there keeps them off vectors."""
-    return _part(function, forceinline=True)
+    return _compiled(function, forceinline=True)
 
 
 def summing(function: Function) -> Function:
     """Compile a sum whose order the compiler may choose, so that it runs on vectors."""
-    return _part(function, fastmath={"reassoc", "contract"})
+    return _compiled(function, fastmath={"reassoc", "contract"})
 
 
-def _part(function: Function, **options: Any) -> Function:
-    if config.DISABLE_JIT:
-        return function
-    options |= {"nopython": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    part: Any = Part(
-        py_func=function,
-        targetoptions=options | _WITHOUT_RUNTIME,
-        pipeline_class=PartCompiler,
-    )
-    result: Function = part
-    return result
+def _compiled(function: Function, **options: Any) -> Function:
+    # Without Numba's runtime no kernel can allocate, and passing tuples of arrays costs no
+    # reference counting, which otherwise takes most of an instant (docs/decisions/0002).
+    options["_nrt"] = False
+    return function if config.DISABLE_JIT else cast(Function, Kernel(function, options))
 
 
-class Part(CPUDispatcher):  # type: ignore[misc]
-    """A function that is compiled into its callers only.
+class Kernel(CPUDispatcher):  # type: ignore[misc]
+    """A function that is compiled as a part of its callers.
 
     Numba by itself optimizes a function, makes machine code of it and wraps it for Python in every
     library that it is linked into: for an equation five calls below `advance` six times.
     """
 
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
+        self._options = options
+        part = {"nopython": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+        super().__init__(function, targetoptions=options | part, pipeline_class=PartCompiler)
+
     def __call__(self, *values: Any) -> Any:
-        """Call the Python function: the compiled one has no address."""
-        return self.py_func(*values)
+        """Call it from Python: compiled by itself, with all that it calls, and cached."""
+        return self._entry(*values)
+
+    @cached_property
+    def _entry(self) -> Any:
+        entry = njit(cache=True, **self._options)(self.py_func)
+        # Numba's cache looks at the function's own file only, yet kernels call each other across files:
+        # what was compiled is good as long as none of them has changed.
+        entry._cache._cache_file._source_stamp = _SOURCES
+        return entry
 
 
 class PartLibrary(JITCodeLibrary):  # type: ignore[misc]

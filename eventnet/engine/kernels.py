@@ -72,7 +72,7 @@ from eventnet.engine.flights import (
     land,
     next_landing,
 )
-from eventnet.engine.jit import Array, entry, kernel
+from eventnet.engine.jit import Array, kernel
 from eventnet.engine.learning import (
     add_columns,
     add_rows,
@@ -1046,7 +1046,7 @@ def next_instant(
     return t
 
 
-@entry
+@kernel
 def advance(
     until: float,
     inclusive: bool,

@@ -34,7 +34,7 @@ from eventnet.engine.equations import (
     trace_window,
 )
 from eventnet.engine.flights import arriving
-from eventnet.engine.jit import Array, entry, inlined, kernel
+from eventnet.engine.jit import Array, inlined, kernel
 
 # --------------------------------------------------------------------------------------------------
 # Rows and columns
@@ -584,7 +584,7 @@ def integrate(elapsed: float, q: int, net: Net, state: State, synapses: Synapses
             synapses.weights[place] = clip(synapses.weights[place] + scale * post[j], synapses)
 
 
-@entry
+@kernel
 def finish(q: int, net: Net, state: State, weights: Array, counters: Counters) -> None:
     """Add to projection `q` what its traces leave open (writes weights); they are cleared after."""
     synapses = synapses_of(q, net, state, weights, counters)
@@ -600,7 +600,7 @@ def finish(q: int, net: Net, state: State, weights: Array, counters: Counters) -
         integrate(np.inf, q, net, state, synapses)
 
 
-@entry
+@kernel
 def book_rows(q: int, net: Net, state: State, weights: Array, counters: Counters) -> None:
     """Bring every row of projection `q` up to date; charges go on counting."""
     synapses = synapses_of(q, net, state, weights, counters)
