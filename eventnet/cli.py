@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,13 +146,20 @@ def scenarios(as_json: bool) -> None:
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="svg, png, graphml or json, by the suffix. An existing file is replaced.",
+    help="svg, png, graphml, json or nir, by the suffix. An existing file is replaced.",
 )
+@click.option("--format", "kind", metavar="F", help="Write SCENARIO.F where no FILE is given.")
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a parameter; repeatable."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def graph(scenario: str, output: Path | None, settings: tuple[str, ...], as_json: bool) -> None:
+def graph(
+    scenario: str,
+    output: Path | None,
+    kind: str | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Show SCENARIO's network and what it will cost, without running it.
 
     \b
@@ -160,18 +167,28 @@ def graph(scenario: str, output: Path | None, settings: tuple[str, ...], as_json
       eventnet graph drone
       eventnet graph drone --set hidden=200 -o drone.svg
       eventnet graph my_robot.py -o net.graphml
+      eventnet graph drone --format nir        topology and initial weights
       eventnet graph my_robot.py --json
     """
-    from eventnet.graph import checked_suffix, estimate, node_link, save, table
+    from eventnet.export import nir
+    from eventnet.graph import FORMATS, checked_suffix, estimate, node_link, save, table
     from eventnet.scenario import build, load
 
-    if output is not None:
-        checked_suffix(output)  # before data are fetched
     loaded = load(scenario)
+    if output is None and kind is not None:
+        output = Path(f"{loaded.name}.{kind}")
+    to_nir = output is not None and output.suffix.lower() == ".nir"
+    if output is not None and not to_nir:
+        checked_suffix(output, (*FORMATS, "nir"))  # before data are fetched
     with _progress(silent=as_json) as report:
         sim = build(loaded, settings, report=report)
     rule = sim.plan.rule
-    if output is not None:
+    if output is not None and to_nir:
+        nir.write(sim, output)
+        click.echo("NIR cannot say, and the file does not hold:", err=True)
+        for line in nir.unsaid(sim):
+            click.echo(f"  {line}", err=True)
+    elif output is not None:
         save(sim.network, output, rule, title=loaded.name)
     if as_json:
         found = estimate(sim.network, rule).as_dict()
@@ -316,29 +333,94 @@ def raster_plot(
 @raster.command("export", context_settings=HELP)
 @click.argument("run_folder", type=click.Path(path_type=Path), metavar="RUN")
 @window
-@click.option("--format", "kind", metavar="F", help="csv, npz or parquet. [by the file's suffix]")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE")
+@click.option(
+    "--format",
+    "kind",
+    metavar="F",
+    help="csv, npz, parquet, sonata, nwb, neo or aer. [by FILE's suffix]",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="[RUN/spikes.SUFFIX]"
+)
 @click.option("--overwrite", is_flag=True, help="Replace FILE if it exists.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def raster_export(
     run_folder: Path,
     start: float | None,
     stop: float | None,
     population: tuple[str, ...],
     kind: str | None,
-    output: Path,
+    output: Path | None,
     overwrite: bool,
+    as_json: bool,
 ) -> None:
-    """Write the spikes to a file that other tools read.
+    """Write the spikes to a file that other tools read; docs/formats.md compares.
 
     \b
     Examples:
-      eventnet raster export runs/drone-1 -o spikes.csv
+      eventnet raster export runs/drone-1 --format sonata
+      eventnet raster export runs/drone-1 -o spikes.nwb
       eventnet raster export runs/drone-1 --population hidden --stop 2 -o hidden.npz
     """
-    from eventnet.export import export
+    from eventnet.export import FORMATS, export, format_of
 
-    export(_selected(run_folder, start, stop, population), output, kind, overwrite=overwrite)
-    click.echo(str(output))
+    if output is None:
+        if kind is None:
+            raise ConfigError(f"give --format or -o: there are {', '.join(FORMATS)}")
+        output = run_folder / f"spikes.{FORMATS[format_of('spikes', kind)].suffix}"
+    spikes = _selected(run_folder, start, stop, population)
+    with _share("writing", silent=as_json) as told:
+        export(spikes, output, kind, overwrite=overwrite, progress=told)
+    found = {"file": str(output), "format": format_of(output, kind), "events": len(spikes)}
+    click.echo(json.dumps(found) if as_json else str(output))
+
+
+@raster.command("import", context_settings=HELP)
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
+@click.option("--format", "kind", metavar="F", help="sonata, nwb or npz. [by FILE's suffix]")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="RUN",
+    help="A new folder.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def raster_import(file: Path, kind: str | None, output: Path, as_json: bool) -> None:
+    """Read spikes of another program into a run folder, to look at or to feed to a source.
+
+    \b
+    Examples:
+      eventnet raster import cortex.h5 -o runs/cortex
+      eventnet raster import session.nwb -o runs/session
+
+    \b
+    In a script:
+      sim.feed("cortex", SpikeTrain.replay(Raster.open("runs/cortex"), "cortex"))
+    """
+    from eventnet.export import load
+
+    with _share("reading", silent=as_json) as told:
+        found = load(file, output, kind, progress=told)
+    if as_json:
+        click.echo(json.dumps({"folder": str(output), "events": len(found)}))
+        return
+    click.echo(f"{output}: {len(found):,} events of {', '.join(found.populations)}")
+
+
+@contextmanager
+def _share(doing: str, silent: bool) -> Iterator[Callable[[float], None] | None]:
+    """Yield what takes the share of a work that is done, for a progress bar on a terminal."""
+    if silent or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(doing, total=1.0)
+        yield lambda share: bar.update(task, completed=share)
 
 
 @contextmanager

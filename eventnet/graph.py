@@ -343,8 +343,8 @@ def node_link(network: Network) -> dict[str, Any]:
     return cast(dict[str, Any], nx.node_link_data(plain(network), edges="edges"))
 
 
-def checked_suffix(path: Path | str) -> str:
-    """Return which of `FORMATS` a file name asks for.
+def checked_suffix(path: Path | str, formats: Sequence[str] = FORMATS) -> str:
+    """Return which of some formats a file name asks for.
 
     Raises
     ------
@@ -352,8 +352,8 @@ def checked_suffix(path: Path | str) -> str:
         If it is none of them.
     """
     suffix = Path(path).suffix.removeprefix(".").lower()
-    if suffix not in FORMATS:
-        raise ConfigError(f"{path}: unknown kind of graph file; there are {', '.join(FORMATS)}")
+    if suffix not in formats:
+        raise ConfigError(f"{path}: unknown kind of graph file; there are {', '.join(formats)}")
     return suffix
 
 

@@ -178,6 +178,11 @@ def _checked(
     return batch
 
 
+def neuron_keys(spikes: Spikes) -> NDArray[np.uint64]:
+    """Return one number for each spike's neuron: its population code above, its index below 2^32."""
+    return spikes.population_code.astype(np.uint64) << np.uint64(32) | spikes.neuron
+
+
 def _cut(spikes: Spikes, start: int, stop: int | None = None) -> Spikes:
     return Spikes._make(column[start:stop] for column in spikes)
 
@@ -687,6 +692,8 @@ class Raster:
         Names that the population codes of *this* raster index; a selection has its own codes.
     start, stop : float or None
         The selected window [start, stop), in seconds; None where it was not bounded.
+    folder : Path or None
+        The run folder that it was opened from.
 
     Examples
     --------
@@ -703,8 +710,10 @@ class Raster:
         populations: tuple[str, ...] | None = None,
         start: float | None = None,
         stop: float | None = None,
+        folder: Path | None = None,
     ) -> None:
         self._source = source
+        self.folder = folder
         self._length: int | None = None
         self.populations = source.populations if populations is None else populations
         self.start = start
@@ -723,7 +732,7 @@ class Raster:
         folder = Path(run_folder)
         if not folder.is_dir():
             raise RunFolderError(f"{folder}: no such folder: give the folder of a recorded run")
-        return cls(_Folder(folder / "raster"))
+        return cls(_Folder(folder / "raster"), folder=folder)
 
     @classmethod
     def from_arrays(
@@ -783,7 +792,8 @@ class Raster:
             raise ConfigError(f"start={start} s, stop={stop} s: start must not be after stop")
         starts = [t for t in (self.start, start) if t is not None]
         stops = [t for t in (self.stop, stop) if t is not None]
-        return Raster(self._source, names, max(starts, default=None), min(stops, default=None))
+        window = max(starts, default=None), min(stops, default=None)
+        return Raster(self._source, names, *window, self.folder)
 
     def _known(self, population: str | Iterable[str]) -> tuple[str, ...]:
         wanted = [population] if isinstance(population, str) else list(population)
@@ -860,7 +870,8 @@ class Raster:
             np.add.at(quanta, code, np.abs(batch.count.astype(np.int64)))
             np.minimum.at(first, code, batch.time)
             np.maximum.at(last, code, batch.time)
-            fired = np.union1d(fired, code.astype(np.uint64) << np.uint64(32) | batch.neuron)
+            fired = np.sort(np.concatenate([fired, neuron_keys(batch)]))
+            fired = fired[np.diff(fired, prepend=~fired[:1]) != 0]  # np.unique would hash: slower
         neurons = np.bincount((fired >> np.uint64(32)).astype(np.int64), minlength=n)
         start = self.start if self.start is not None else first.min(initial=np.inf)
         stop = self.stop if self.stop is not None else last.max(initial=-np.inf)

@@ -9,6 +9,7 @@ import time as wall
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -31,7 +32,15 @@ from eventnet.network import (
     positive,
 )
 from eventnet.plasticity import Rule
-from eventnet.sources import Checked, Periodic, Recording, Source, SpikeTrain, with_hold
+from eventnet.sources import (
+    Checked,
+    Periodic,
+    Recording,
+    Source,
+    SpikeTrain,
+    held_at,
+    with_hold,
+)
 from eventnet.world import Change, Probe, Sampled, Sampler, World, check_values
 
 if TYPE_CHECKING:
@@ -183,7 +192,7 @@ class Simulation:
         self._engine = make_engine(engine, self.plan, self._take if raster else None, clock, adapt)
         self.world = World(self._engine, t0)
         self._probes: dict[str, Probe] = {}
-        self._fed: set[str] = set()
+        self._fed: dict[str, Source | Sampled | SpikeTrain] = {}
         self._recorder: RasterWriter | MemoryRaster | None = None
         self._names, self._code = _coders(self.plan)
         self._unrecorded: list[tuple[Any, ...]] = []  # spikes of writes and reads between runs
@@ -468,8 +477,9 @@ class Simulation:
         until : float
             Simulated time, s.
         record : Path or str, optional
-            A new folder for the raster, configuration and metrics. Without it the raster stays in
-            memory. With ``raster=False`` the folder holds no raster.
+            A new folder for the raster, the configuration, what probes read and the weights before and
+            after; `eventnet.runs.RunFolder` reads it. Without it the raster stays in memory. With
+            ``raster=False`` the folder holds no raster.
         progress : callable, optional
             Called now and then with the simulated time (s) and the spikes so far.
         config : dict, optional
@@ -518,7 +528,7 @@ class Simulation:
                 recorder.close()
             self._recorder = None
             self._counted = snapshot(self._engine.counters)
-        return Run(
+        run = Run(
             start=start,
             until=until,
             wall_s=wall.perf_counter() - begin,
@@ -530,6 +540,9 @@ class Simulation:
                 for name, probe in self._probes.items()
             },
         )
+        if folder is not None:
+            self._close_folder(folder, run)
+        return run
 
     def state(self) -> dict[str, Any]:
         """Return all that a run changes: the engine's arrays and every process's position."""
@@ -636,7 +649,7 @@ class Simulation:
                 self._engine.feed(population.index, source)
             else:  # it may be long, and reading it twice may be slow: check what is taken
                 self._engine.feed(population.index, checked)
-        self._fed.add(population.name)
+        self._fed[population.name] = source
 
     def _attach_train(self, population: Population, train: SpikeTrain) -> None:
         if train.size > population.size:
@@ -680,10 +693,36 @@ class Simulation:
             "raster": self.keeps_raster,
             "start": self.now,
             "until": until,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions(),
         }
         with written_aside(folder / "config.json") as path:
             path.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+        self._keep_weights(folder / "weights-start.npz")
+
+    def _close_folder(self, folder: Path, run: Run) -> None:
+        """Write what is known at the end; ``end.json`` comes last and says that all is there."""
+        from eventnet.raster import written_aside
+
+        self._keep_weights(folder / "weights-end.npz")
+        arrays: dict[str, Floats] = {}
+        for name, trace in run._probes.items():
+            arrays |= {f"{name}/times": trace.times, f"{name}/values": trace.values}
+            source = self._fed.get(name)
+            if source is not None and not isinstance(source, Sampled | SpikeTrain):
+                arrays[f"{name}/given"] = held_at(source, trace.times)
+        with written_aside(folder / "traces.npz") as path, path.open("wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        end = {"until": run.until, "wall_s": run.wall_s, "cost": run.cost.as_dict()}
+        with written_aside(folder / "end.json") as path:
+            path.write_text(json.dumps(end, indent=2) + "\n", encoding="utf-8")
+
+    def _keep_weights(self, path: Path) -> None:
+        from eventnet.raster import written_aside
+
+        weights = {q.name: self.weights(q) for q in self.plan.projections}
+        with written_aside(path) as aside, aside.open("wb") as file:
+            np.savez(file, **weights)  # type: ignore[arg-type]
 
     def _built(self) -> dict[str, Any]:
         """Return what a checkpoint must agree with, as plain data."""

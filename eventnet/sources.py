@@ -239,6 +239,25 @@ class Checked:
         return times, values
 
 
+def held_at(source: Source, times: Floats) -> Floats:
+    """Return what a source holds at given times, shape (n, width); NaN before its first sample.
+
+    Examples
+    --------
+    >>> held_at(Recording([0.0, 0.1], [[1], [2]]), np.array([0.05, 0.1, 7.0])).ravel().tolist()
+    [1.0, 2.0, 2.0]
+    """
+    found = np.full((len(times), source.width), np.nan)
+    rows = max((1 << 20) // source.width, 1)
+    for start in range(0, len(source), rows):
+        stamps, values = source.block(start, start + rows)
+        last = np.searchsorted(stamps, times, side="right") - 1
+        found[last >= 0] = values[last[last >= 0]]
+        if len(times) == 0 or stamps[-1] > times[-1]:
+            break
+    return found
+
+
 def with_hold(source: Source, hold: float) -> Recording:
     """Return `source` as targets that hold for `hold` seconds each, then give way to none (NaN)."""
     positive(hold, "hold", "a teacher", " s")

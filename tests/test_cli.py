@@ -132,8 +132,20 @@ def test_raster_commands(place: Path) -> None:
     exported = eventnet("raster", "export", "r", "-o", "s.csv", "--population", "angle", cwd=place)
     assert exported.returncode == 0, exported.stderr
     lines = (place / "s.csv").read_text().splitlines()
-    assert lines[0] == "time,population,neuron,count"
+    assert lines[0] == '"time","population","neuron","count"'
     assert len(lines) == 1 + rows["angle"]["events"]
+    there = eventnet("raster", "export", "r", "--format", "sonata", "--json", cwd=place)
+    assert json.loads(there.stdout) == {
+        "file": "r/spikes.h5",
+        "format": "sonata",
+        "events": sum(row["events"] for row in rows.values()),
+    }
+    back = eventnet("raster", "import", "r/spikes.h5", "-o", "back", cwd=place)
+    assert back.returncode == 0, back.stderr
+    again = json.loads(eventnet("raster", "stats", "back", "--json", cwd=place).stdout)
+    assert {n: row["quanta"] for n, row in again.items()} == {
+        n: row["quanta"] for n, row in rows.items()
+    }
     plotted = eventnet("raster", "plot", "r", "-o", "p.svg", cwd=place)
     assert plotted.returncode == 0
     assert "<svg" in (place / "p.svg").read_text()
@@ -176,6 +188,11 @@ def test_raster_commands(place: Path) -> None:
         (["raster", "plot", "good", "--population", "hiden"], 2, "hidden"),
         (["raster", "export", "good", "-o", "x.xyz"], 2, "xyz"),
         (["raster", "export", "good", "-o", "taken/file"], 2, "taken/file"),
+        (["raster", "export", "good"], 2, "give --format or -o: there are csv, npz"),
+        (["raster", "export", "good", "--format", "hdf"], 2, "sonata (.h5)"),
+        (["raster", "import", "taken/file", "-o", "x"], 2, "unknown; there are"),
+        (["raster", "import", "sine.py", "--format", "nwb", "-o", "x"], 1, "not an NWB file"),
+        (["graph", "sine.py", "--format", "gif"], 2, "there are svg, png, graphml, json, nir"),
         (["data", "info", "nist"], 2, "mnist"),
         (["data", "fetch", "nist"], 2, "mnist"),
     ],
@@ -196,6 +213,16 @@ def test_a_mistake_gives_one_message_an_exit_code_and_harms_nothing(
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert {p: p.read_bytes() for p in before} == before
+
+
+def test_a_graph_for_nir_says_what_it_does_not_hold(place: Path) -> None:
+    import nir
+
+    done = eventnet("graph", "sine.py", "--format", "nir", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert "NIR cannot say" in done.stderr
+    assert "derivative term" in done.stderr
+    assert nir.read(place / "sine.nir").nodes["angle -> hidden"].weight.shape == (8, 1)
 
 
 def test_help_shows_examples_and_the_lists_list(place: Path) -> None:

@@ -64,7 +64,10 @@ def test_parquet_is_lossless(raster: Raster, tmp_path: Path) -> None:
         np.testing.assert_array_equal(table[name].to_numpy(), spikes[column])
 
 
-@pytest.mark.parametrize("format", FORMATS)
+TABLES = ("csv", "npz", "parquet")
+
+
+@pytest.mark.parametrize("format", TABLES)
 def test_a_selection_is_exported_as_such(raster: Raster, tmp_path: Path, format: str) -> None:
     part = raster.select("hidden", -500.0, 500.0)
     assert 0 < len(part) < len(raster)
@@ -80,12 +83,12 @@ def test_a_selection_is_exported_as_such(raster: Raster, tmp_path: Path, format:
     assert counted == len(part)
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", TABLES)
 def test_an_empty_raster_is_exported(tmp_path: Path, format: str) -> None:
     empty = Raster.from_arrays([], [], [], [], [])
     path = export(empty, tmp_path / f"spikes.{format}")
     if format == "csv":
-        assert path.read_text() == "time,population,neuron,count\n"
+        assert path.read_text() == '"time","population","neuron","count"\n'
     elif format == "npz":
         with np.load(path, allow_pickle=False) as arrays:
             assert arrays["populations"].size == arrays["time"].size == 0
@@ -100,21 +103,22 @@ def test_a_file_is_replaced_only_when_told(raster: Raster, tmp_path: Path) -> No
         export(raster, path)
     assert path.read_text() == "precious"
     export(raster, path, overwrite=True)
-    assert path.read_text().startswith("time,")
+    assert path.read_text().startswith('"time",')
 
 
 @pytest.mark.parametrize("name", ["spikes.xlsx", "spikes"])
 def test_an_unknown_format_lists_those_there_are(raster: Raster, tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match="csv, npz, parquet"):
+    with pytest.raises(ConfigError, match=r"csv \(\.csv\), npz \(\.npz\), parquet"):
         export(raster, tmp_path / name)
     assert not (tmp_path / name).exists()
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_an_unwritable_path_is_named(raster: Raster, tmp_path: Path, format: str) -> None:
+    suffix = FORMATS[format].suffix
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(RunFolderError, match=f"file/spikes.{format}: cannot be written"):
-        export(raster, tmp_path / "file" / f"spikes.{format}")
+    with pytest.raises(RunFolderError, match=f"file/spikes.{suffix}: cannot be written"):
+        export(raster, tmp_path / "file" / f"spikes.{suffix}")
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -123,7 +127,7 @@ def test_a_source_that_breaks_leaves_the_old_file_alone(tmp_path: Path, format: 
         writer.append(np.arange(30) * 0.1, np.zeros(30, int), np.arange(30), np.ones(30, int))
     raster = Raster.open(tmp_path / "run")
     (tmp_path / "run" / "raster" / "000002.parquet").write_bytes(b"PAR1 no longer PAR1")
-    path = tmp_path / f"spikes.{format}"
+    path = tmp_path / f"spikes.{FORMATS[format].suffix}"
     path.write_text("precious")
     with pytest.raises(RunFolderError, match=r"000002\.parquet: not a readable"):
         export(raster, path, overwrite=True)
