@@ -82,9 +82,9 @@ def figure(network: Network, rule: Rule | None = ANY_RULE, *, title: str | None 
     >>> [text.get_text().splitlines()[0] for text in figure(net).axes[0].texts]
     ['gyro', 'sensor of 3', 'turn', 'output of 2', '3 × 2']
     """
-    from eventnet import plot
+    from eventnet.plot import style
 
-    matplotlib = plot._matplotlib()
+    matplotlib = style.matplotlib()
     from matplotlib.figure import Figure
 
     try:
@@ -96,7 +96,7 @@ def figure(network: Network, rule: Rule | None = ANY_RULE, *, title: str | None 
     boxes, middles, bottom = _places(network, texts, columns, chains)
     width = max(box.right for box in boxes.values()) + MARGIN
     head = 0.3 if title else 0.0
-    with matplotlib.rc_context(plot.STYLE):
+    with matplotlib.rc_context(style.STYLE):
         drawn = Figure(figsize=(max(width, 3.6), head + bottom + 0.45))
         ax = drawn.add_axes((0, 0, 1, 1))
         ax.set(xlim=(0, max(width, 3.6)), ylim=(bottom + 0.45, -head))
@@ -275,7 +275,7 @@ def _curves(
 def _draw_box(ax: Axes, p: Population, box: Box, lines: list[str]) -> None:
     from matplotlib.patches import FancyBboxPatch
 
-    from eventnet.plot import FAINT, PALETTE
+    from eventnet.plot.style import FAINT, PALETTE
 
     rim = {"layer": FAINT, "output": PALETTE["orange"]}.get(p.kind, PALETTE["sky"])
     top = box.middle - box.height / 2
@@ -307,7 +307,7 @@ def _draw_edges(
 ) -> None:
     from matplotlib.lines import Line2D
 
-    from eventnet.plot import FAINT, NEGATIVE, POSITIVE
+    from eventnet.plot.style import FAINT, NEGATIVE, POSITIVE
 
     styles: dict[str, dict[str, Any]] = {
         "plastic": {"color": POSITIVE, "linewidth": 1.9, "linestyle": "-"},

@@ -397,15 +397,15 @@ def save(
 
 
 def _save_picture(network: Network, path: Path, rule: Rule | None, title: str | None) -> Path:
-    from eventnet import plot
     from eventnet.drawing import figure
+    from eventnet.plot import style
 
     drawn = figure(network, rule, title=title)
-    pixels = max(drawn.get_size_inches()) * plot.STYLE["savefig.dpi"]
+    pixels = max(drawn.get_size_inches()) * style.STYLE["savefig.dpi"]
     if path.suffix.lower() == ".png" and pixels > PIXELS_MAX:
         raise ConfigError(
             f"{path}: a png {pixels:,.0f} pixels wide or high: must be <= {PIXELS_MAX:,}; "
             "draw an svg"
         )
-    with plot._matplotlib().rc_context({"svg.fonttype": "none"}):  # names can be searched
-        return plot.save(drawn, path)
+    with style.matplotlib().rc_context({"svg.fonttype": "none"}):  # names can be searched
+        return style.save(drawn, path)

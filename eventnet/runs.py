@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import json
 import math
+import zipfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from eventnet.errors import DataError
 from eventnet.raster import Raster
+
+Floats = NDArray[np.float64]
+
+
+class Reading(NamedTuple):
+    """What a probe read during a run: times (n,) in s, values (n, size), and what it was given.
+
+    `given` is what the source of a sensor or the teacher of an output held at these times, NaN where
+    there was none; None if that is not known.
+    """
+
+    times: Floats
+    values: Floats
+    given: Floats | None
 
 
 class RunFolder:
@@ -77,15 +95,47 @@ class RunFolder:
         )
 
     @cached_property
-    def sizes(self) -> Mapping[str, int]:
-        """Number of neurons of the populations that the configuration describes."""
-        populations = self.config.get("network", {}).get("populations", [])
-        return {p["name"]: int(p["size"]) for p in populations}
+    def _described(self) -> Mapping[str, dict[str, Any]]:
+        return {p["name"]: p for p in self.config.get("network", {}).get("populations", [])}
+
+    def readings(self) -> dict[str, Reading]:
+        """Return what each probe read, by population; nothing if the run did not finish."""
+        arrays = _arrays(self.path / "traces.npz")
+        names = [name.removesuffix("/times") for name in arrays if name.endswith("/times")]
+        return {
+            n: Reading(arrays[f"{n}/times"], arrays[f"{n}/values"], arrays.get(f"{n}/given"))
+            for n in names
+        }
+
+    def weights(self, when: Literal["start", "end"]) -> dict[str, Floats]:
+        """Return the weights of each projection; nothing if they were not written (yet)."""
+        return _arrays(self.path / f"weights-{when}.npz")
+
+    def kind(self, population: str) -> str | None:
+        """Return "sensor", "source", "layer" or "output"; None if nobody told."""
+        told = self._described.get(population)
+        return None if told is None else str(told["kind"])
+
+    def coder(self, population: str) -> tuple[float, float] | None:
+        """Return the step and the time constant (s) of a population's spikes; None if nobody told."""
+        told = self._described.get(population)
+        return None if told is None else (float(told["step"]), float(told["tau"]))
 
     def size(self, population: str) -> int | None:
         """Return the number of neurons behind a name in the raster; None if nobody told."""
-        owner = population if population in self.sizes else population.rpartition(".error")[0]
-        return self.sizes.get(owner)
+        owner = population if population in self._described else population.rpartition(".error")[0]
+        told = self._described.get(owner)
+        return None if told is None else int(told["size"])
+
+
+def _arrays(path: Path) -> dict[str, Floats]:
+    if not path.is_file():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: cannot be read ({error}); restore or remove it") from error
 
 
 def span(raster: Raster) -> tuple[float, float]:

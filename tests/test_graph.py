@@ -555,6 +555,6 @@ def test_a_scenario_that_catches_every_exception_is_stopped_all_the_same(place: 
 
 def test_help_says_what_there_is(tmp_path: Path) -> None:
     text = " ".join(eventnet("graph", "--help", cwd=tmp_path).stdout.split())
-    assert "svg, png, graphml or json" in text
+    assert "svg, png, graphml, json or nir" in text
     assert "An existing file is replaced" in text
     assert "eventnet graph drone" in text

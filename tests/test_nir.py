@@ -20,7 +20,7 @@ def network(**layer: object) -> en.Simulation:
     net.layer("hidden", 5, step=0.1, bias=np.arange(5.0), error_step=0.1, **layer)  # type: ignore[arg-type]
     net.output("turn", 2, error_step=0.05, bias_step=0.1)
     net.connect("gyro", "hidden", delay=0.02)
-    net.connect("camera", "hidden", mask=np.eye(4, 5))
+    net.connect("camera", "hidden", mask=np.eye(4, 5, dtype=bool))
     net.connect("hidden", "turn")
     return en.Simulation(net, seed=3, plasticity=en.STDP(lr=0.1))
 

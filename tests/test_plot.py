@@ -53,8 +53,8 @@ def test_more_spikes_are_more_ink(tmp_path: Path) -> None:
 @pytest.mark.parametrize("n", [50, 100_000])
 def test_signs_have_their_colours_few_or_many(tmp_path: Path, n: int) -> None:
     for sign, colour, other in (
-        (1, plot.POSITIVE, plot.NEGATIVE),
-        (-1, plot.NEGATIVE, plot.POSITIVE),
+        (1, plot.style.POSITIVE, plot.style.NEGATIVE),
+        (-1, plot.style.NEGATIVE, plot.style.POSITIVE),
     ):
         figure = made_up(n, sign).plot()
         figure.axes[0].get_legend().remove()
@@ -67,10 +67,10 @@ def test_one_spike_among_very_many_is_visible() -> None:
     lone = np.zeros((2, 3, 4), np.int64)
     lone[0, 0, 0] = 1_000_000
     lone[1, 2, 3] = 1
-    image = plot._shades(lone)
+    image = plot.raster._shades(lone)
     assert image[0, 0, 3] == 1.0
     assert image[2, 3, 3] > 0.4
-    np.testing.assert_allclose(image[2, 3, :3], to_rgb(plot.NEGATIVE))
+    np.testing.assert_allclose(image[2, 3, :3], to_rgb(plot.style.NEGATIVE))
     assert np.count_nonzero(image[..., 3]) == 2
 
 
@@ -85,9 +85,9 @@ def test_few_spikes_are_marks_at_their_time_and_neuron() -> None:
 
 def test_many_spikes_are_counted_into_pixels() -> None:
     raster = made_up(200_000)
-    extent = plot._extent(raster)
-    panels = [plot._Panel(size, 200_000, 100, 50) for size in (6, 200)]
-    rates = plot._gather(raster, panels, 0.0, 20.0, 100)
+    extent = plot.raster._extent(raster)
+    panels = [plot.raster._Panel(size, 200_000, 100, 50) for size in (6, 200)]
+    rates = plot.raster._gather(raster, panels, 0.0, 20.0, 100)
     spikes = raster.arrays()
     assert extent.sizes.tolist() == [6, 200]
     assert [panel.rows for panel in panels] == [6, 50]
@@ -128,10 +128,10 @@ def test_panels_follow_the_selection_and_the_sizes() -> None:
 
 
 def test_heights_grow_as_the_root_of_the_size() -> None:
-    small, large = plot._heights([100, 400])
+    small, large = plot.raster._heights([100, 400])
     assert large / small == pytest.approx(2.0)
-    assert min(plot._heights([1, 100_000])) >= 0.3
-    assert plot._heights([1])[0] < 1.0
+    assert min(plot.raster._heights([1, 100_000])) >= 0.3
+    assert plot.raster._heights([1])[0] < 1.0
 
 
 @pytest.mark.parametrize(

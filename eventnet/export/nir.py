@@ -1,7 +1,7 @@
 """NIR: a network's topology and weights as a Neuromorphic Intermediate Representation graph.
 
-A sensor is an ``Input``; a projection a ``Linear`` of ``step*w``, what one spike of its sender adds; a layer
-the nearest that NIR has, an ``LIF`` whose r is its tau, so that v is z; an output an ``LI`` and an
+A sensor is an ``Input``; a projection a ``Linear`` of ``step*w``, what one spike of its sender adds; a
+layer the nearest that NIR has, an ``LIF`` whose r is its tau, so that v is z; an output an ``LI`` and an
 ``Output``; a delay a ``Delay``. `unsaid` lists what that leaves out, and every network of eventnet leaves
 out something: a program that runs the graph runs another network, of the same shape and weights.
 """

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from eventnet.plot import PALETTE, STYLE, _matplotlib
+from eventnet.plot.style import PALETTE, STYLE, matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,8 +32,8 @@ def drawing(width: float, height: float) -> Iterator[Figure]:
     ConfigError
         If matplotlib is missing.
     """
-    matplotlib = _matplotlib()
+    library = matplotlib()
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(STYLE | _LAYOUT):
+    with library.rc_context(STYLE | _LAYOUT):
         yield Figure(figsize=(width, height), layout="constrained")

@@ -1,69 +1,20 @@
-"""Figures: the raster of a run. Drawn on `matplotlib.figure.Figure`, without global state.
-
-All colours, sizes and fonts of eventnet's figures are here.
-"""
+"""The raster of a run: what every population sent, when and with which sign, under the rate of all."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eventnet.errors import ConfigError
-from eventnet.raster import Raster, written_aside
+from eventnet.plot.style import FAINT, NEGATIVE, POSITIVE, STYLE, matplotlib
+from eventnet.raster import Raster
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-# Okabe and Ito's palette: eight colours that the colour-blind can tell apart.
-PALETTE = {
-    "black": "#000000",
-    "orange": "#E69F00",
-    "sky": "#56B4E9",
-    "green": "#009E73",
-    "yellow": "#F0E442",
-    "blue": "#0072B2",
-    "vermillion": "#D55E00",
-    "purple": "#CC79A7",
-}
-POSITIVE = PALETTE["blue"]
-NEGATIVE = PALETTE["vermillion"]
-INK = "#333333"
-FAINT = "#8A8A8A"
-
-STYLE: dict[str, Any] = {
-    "figure.dpi": 150,
-    "savefig.dpi": 150,
-    "figure.facecolor": "white",
-    "font.size": 9,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.labelsize": 9,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": FAINT,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.formatter.useoffset": False,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 7.5,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "text.color": INK,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "svg.hashsalt": "eventnet",
-}
-SUFFIXES = ("png", "svg", "pdf")
 
 _WIDTH = 9.0  # inches
 _RATE_BINS = 232
@@ -83,14 +34,6 @@ class _Extent(NamedTuple):
     sizes: NDArray[np.int64]  # neurons per population, as far as has been seen
     first: float
     last: float
-
-
-def _matplotlib() -> Any:
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise ConfigError('figures need matplotlib: pip install "eventnet[plot]"') from error
-    return matplotlib
 
 
 def _extent(raster: Raster) -> _Extent:
@@ -177,7 +120,7 @@ def raster_figure(
     >>> [axes.get_ylabel() for axes in raster_figure(raster).axes]
     ['spikes/s', 'a', 'b']
     """
-    matplotlib = _matplotlib()
+    library = matplotlib()
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -187,7 +130,7 @@ def raster_figure(
     begin, end = _axis(shown, extent)
     heights = _heights(neurons)
 
-    with matplotlib.rc_context(STYLE):
+    with library.rc_context(STYLE):
         figure = Figure(
             figsize=(_WIDTH, 1.1 + _STRIP + sum(heights)),
             layout=ConstrainedLayoutEngine(h_pad=0.03, hspace=0.02),
@@ -346,25 +289,3 @@ def _frame(axes: Sequence[Axes]) -> None:
     for ax in axes[:-1]:
         ax.tick_params(labelbottom=False, bottom=False)
     axes[-1].set_xlabel("time (s)")
-
-
-def save(figure: Figure, path: Path | str) -> Path:
-    """Write a figure as png, svg or pdf, by the suffix; an older file is replaced.
-
-    The same figure gives the same bytes: no date is written.
-
-    Raises
-    ------
-    ConfigError
-        If the suffix is another one.
-    RunFolderError
-        If the file cannot be written.
-    """
-    path = Path(path)
-    suffix = path.suffix.removeprefix(".").lower()
-    if suffix not in SUFFIXES:
-        raise ConfigError(f"{path}: unknown kind of figure; there are {', '.join(SUFFIXES)}")
-    date = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[suffix]
-    with _matplotlib().rc_context(STYLE), written_aside(path) as aside:
-        figure.savefig(aside, format=suffix, metadata=date)
-    return path
