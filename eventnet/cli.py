@@ -363,6 +363,26 @@ def plot(
     click.echo(json.dumps({"file": str(path)}) if as_json else str(path))
 
 
+@main.command(context_settings=HELP)
+@click.argument("run_folder", type=click.Path(path_type=Path), metavar="RUN")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="[RUN/report.html]"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def report(run_folder: Path, output: Path | None, as_json: bool) -> None:
+    """Write one HTML file to look around in a run, finished or not.
+
+    \b
+    Examples:
+      eventnet report runs/drone-1
+      eventnet report runs/drone-1 -o flight.html
+    """
+    from eventnet.report import write
+
+    path = write(run_folder, output)
+    click.echo(json.dumps({"file": str(path)}) if as_json else str(path))
+
+
 @raster.command("export", context_settings=HELP)
 @click.argument("run_folder", type=click.Path(path_type=Path), metavar="RUN")
 @window

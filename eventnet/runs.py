@@ -72,6 +72,11 @@ class RunFolder:
         """The summary of the scenario; empty if it did not finish or was none."""
         return self._json("metrics.json")
 
+    @cached_property
+    def epochs(self) -> list[dict[str, Any]]:
+        """The rows that a classifier wrote after each epoch; empty if it was none."""
+        return list(self._json("curve.json").get("curve", []))
+
     @property
     def finished(self) -> bool:
         """Whether the simulation reached its end: else it is still running or was killed."""

@@ -9,14 +9,17 @@ import numpy as np
 import eventnet as en
 
 
-def simulation() -> en.Simulation:
-    """Two sensors of different rate, one of them irregular, a hidden layer and a taught output."""
+def simulation(scale: float = 1.0) -> en.Simulation:
+    """Two sensors of different rate, one of them irregular, a hidden layer and a taught output.
+
+    `scale` multiplies the steps: the smaller, the more spikes.
+    """
     net = en.Network(tau=0.1)
-    net.sensor("gyro", 3, step=0.05)
-    net.sensor("camera", 16, step=0.25)
+    net.sensor("gyro", 3, step=0.05 * scale)
+    net.sensor("camera", 16, step=0.25 * scale)
     net.sensor("still", 2, step=1.0)
-    net.layer("hidden", 20, step=0.1, error_step=0.05)
-    net.output("turn", 2, error_step=0.05)
+    net.layer("hidden", 20, step=0.1 * scale, error_step=0.05 * scale)
+    net.output("turn", 2, error_step=0.05 * scale)
     for source in ("gyro", "camera", "still"):
         net.connect(source, "hidden")
     net.connect("hidden", "turn")
@@ -34,6 +37,8 @@ def simulation() -> en.Simulation:
     return sim
 
 
-def record(folder: Path) -> en.Run:
+def record(folder: Path, scale: float = 1.0) -> en.Run:
     """Run it for three seconds into `folder`."""
-    return simulation().run(until=3.0, record=folder, config={"scenario": "test", "parameters": {}})
+    return simulation(scale).run(
+        until=3.0, record=folder, config={"scenario": "test", "parameters": {}}
+    )
