@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 
@@ -148,7 +149,7 @@ def test_texts_fit_and_do_not_overlap(run: RunFolder, what: str, tmp_path: Path)
         assert title.x1 <= width
         ticks = [t.get_window_extent() for t in ax.get_xticklabels() if t.get_text()]
         ticks = [t for t in ticks if t.width and t.x0 >= -1 and t.x1 <= width + 1]
-        assert all(a.x1 <= b.x0 + 1 for a, b in zip(ticks, ticks[1:], strict=False))
+        assert all(a.x1 <= b.x0 + 1 for a, b in itertools.pairwise(ticks))
 
 
 def test_what_a_run_did_not_leave_is_named(tmp_path: Path) -> None:

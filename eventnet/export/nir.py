@@ -8,6 +8,7 @@ out something: a program that runs the graph runs another network, of the same s
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def graph(sim: Simulation) -> Any:
         if q.delay:
             nodes[f"{q.name} delay"] = nir.Delay(np.full(q.source.size, q.delay))
             way.insert(1, f"{q.name} delay")
-        edges += zip(way, way[1:], strict=False)
+        edges += pairwise(way)
     note = "Made by eventnet, which NIR cannot say all about: " + "; ".join(unsaid(sim)) + "."
     return nir.NIRGraph(nodes, edges, {"description": note}, type_check=True)
 
