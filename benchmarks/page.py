@@ -238,7 +238,7 @@ def size(document: dict[str, Any]) -> list[Table]:
     return [
         Table(
             "Size: sparse, a thousand synapses a neuron, constant activity",
-            "As many spikes a second go in at every size, alone or in packets of a thousand at one time; "
+            "float32. As many spikes a second go in at every size, alone or a thousand at one time; "
             '"slower": than the smallest network, which ran in turn with it. Peak memory is that of the '
             f"process.{left_out}",
             heads,

@@ -13,8 +13,8 @@ REPETITIONS = 5
 ENVIRONMENTS = ()
 KERNELS = {"continuous time": None, "clocked": 1.0}
 WHAT = ("forward", "rows", "errors")
-DTYPES = ("float64",)
-"""In which eventnet keeps weights."""
+DTYPES = ("float32", "float64")
+"""In which weights are kept."""
 
 
 def entries(n_in: int, n_out: int, **more: Any) -> dict[str, Entry]:
@@ -26,16 +26,14 @@ def entries(n_in: int, n_out: int, **more: Any) -> dict[str, Entry]:
 
     found = {
         f"AXPY, {what}, {dtype}": entry("Axpy", dtype=dtype, write=what == "change")
-        for dtype in ("float32", "float64")
+        for dtype in DTYPES
         for what in ("read", "change")
     }
     for dtype in DTYPES:
-        # float64 is the default.
-        given = {} if dtype == "float64" else {"dtype": dtype}
         for engine, clock in KERNELS.items():
             for what in WHAT:
                 name = f"{engine}, {what}, {dtype}"
-                found[name] = entry("Projection", what=what, clock=clock, **given)
+                found[name] = entry("Projection", what=what, clock=clock, dtype=dtype)
     return found
 
 

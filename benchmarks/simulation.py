@@ -20,7 +20,7 @@ ENVIRONMENTS = ("brian2",)
 EXACT = "eventnet"
 
 
-def entries(**simulation: Any) -> dict[str, Entry]:
+def entries() -> dict[str, Entry]:
     """Return who takes part, the exact network first."""
     ours = "eventnet.bench.spiking:HeldImages"
 
@@ -29,8 +29,10 @@ def entries(**simulation: Any) -> dict[str, Entry]:
         return Entry(name, options, python("brian2"), ROOT)
 
     return {
-        EXACT: Entry(ours, {"learn": False, **simulation}),
-        "eventnet, learning": Entry(ours, {"learn": True, **simulation}),
+        EXACT: Entry(ours, {"learn": False}),
+        "eventnet, float32": Entry(ours, {"learn": False, "dtype": "float32"}),
+        "eventnet, learning": Entry(ours, {"learn": True}),
+        "eventnet, learning, float32": Entry(ours, {"learn": True, "dtype": "float32"}),
         "Brian2 C++, dt 1 ms": brian(dt=1e-3),
         "Brian2 C++, dt 10 ms": brian(dt=1e-2),
         "Brian2 Cython, dt 1 ms": brian(dt=1e-3, standalone=False),

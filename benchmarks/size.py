@@ -132,6 +132,7 @@ def _row(
 
     def entry(n: int) -> Entry:
         options = {"neurons": n, "learn": learn, "packet": packet, "memory_gb": MEMORY_GB}
+        options["dtype"] = "float32"
         if quick:
             options["spikes"] = 1_000
         return Entry("benchmarks.size:Sparse", options, cwd=ROOT)

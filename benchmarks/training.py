@@ -22,7 +22,7 @@ DRIFT = 1e-6
 """Of the relative difference, a sample, by which float32 moves one opponent's loss from another's."""
 
 
-def entries(**simulation: Any) -> dict[str, Entry]:
+def entries() -> dict[str, Entry]:
     """Return who takes part, eventnet first."""
     ours = "eventnet.bench.perceptrons"
 
@@ -30,7 +30,7 @@ def entries(**simulation: Any) -> dict[str, Entry]:
         return Entry(f"benchmarks.opponents.{name}", options, python("opponents"), ROOT)
 
     return {
-        "eventnet": Entry("eventnet.bench.spiking:Preset", {"dtype": "float32", **simulation}),
+        "eventnet": Entry("eventnet.bench.spiking:Preset", {"dtype": "float32"}),
         "Numba, skipping zeros": Entry(f"{ours}:Compiled", {"skip_zeros": True}),
         "Numba, dense": Entry(f"{ours}:Compiled", {"skip_zeros": False}),
         "JAX, scan": other("xla:Scan"),

@@ -89,7 +89,7 @@ def test_a_projection_is_sent_the_packets_that_the_roofline_tells(
     from benchmarks.kernels import SENSORS, Projection
 
     n_in, n_out = 64, 32
-    made = Projection({}, n_in, n_out, what, clock, synapses=1 << 16)
+    made = Projection({}, n_in, n_out, what, clock, synapses=1 << 16, dtype="float32")
     made.prepare()
     row = made.repeat(0)
     assert row["forward"] == made.times * (n_in // 8) * n_out
