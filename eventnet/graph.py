@@ -147,14 +147,17 @@ def _state_bytes(network: Network, plan: Plan) -> int:
     total = 20 * 2**16  # the buffer of spikes
     total += 800 * len(network.populations)
     total += 270 * sum(p.size for p in network.populations)
+    booked = isinstance(plan.rule, BookedRule)
     for q in network.projections:
         n_in, n_out = q.shape
-        if plan.plastic[q.index]:
-            late = books_late(q) or not isinstance(plan.rule, BookedRule)
-            total += 8 * q.synapses * late + 16 * (n_in + n_out)  # what is booked, and the traces
+        learns, waits = plan.plastic[q.index], booked and books_late(q)
+        if learns:
+            noted = waits or not booked
+            total += 8 * q.synapses * noted + 16 * (n_in + n_out)  # what is booked, and the traces
         if q.sparse:  # where rows and columns lie
+            listed = returns_errors(plan, q) or (learns and not waits)
             total += 4 * q.synapses + 8 * n_in
-            total += (12 * q.synapses + 8 * n_out) * plan.has_error[q.target.index]
+            total += 12 * q.synapses * listed + 8 * n_out * (listed or learns)
         total += 48 * (n_in * (q.delay > 0) + n_out * (q.error_delay > 0))  # spikes under way
     return total
 

@@ -173,6 +173,11 @@ class Projection:
         """``(n_in, n_out)``."""
         return self.source.size, self.target.size
 
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """Shape of its weights: ``(n_in, n_out)``, or ``(synapses,)`` if it is sparse."""
+        return (self.synapses,) if self.sparse else self.shape
+
     def __str__(self) -> str:
         return self.name
 

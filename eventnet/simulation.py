@@ -328,8 +328,7 @@ class Simulation:
 
     def edges(self, projection: Projection | str) -> Edges:
         """Return the source and the target neuron of every synapse, in the order of `weights`."""
-        pre, post = self.plan.ends(self.network.projection(projection).index)
-        return pre.copy(), post.copy()
+        return self.plan.ends(self.network.projection(projection).index)
 
     def set_weights(self, projection: Projection | str, weights: ArrayLike) -> None:
         """Replace a projection's weights, shaped as `weights` returns them; traces stay.
@@ -341,9 +340,10 @@ class Simulation:
         """
         found = self.network.projection(projection)
         array = np.asarray(weights, dtype=np.float64)
-        shape = (found.synapses,) if found.sparse else found.shape
-        if array.shape != shape:
-            raise ConfigError(f"weights of shape {array.shape} on {found.name}: must be {shape}")
+        if array.shape != found.weight_shape:
+            raise ConfigError(
+                f"weights of shape {array.shape} on {found.name}: must be {found.weight_shape}"
+            )
         if not np.isfinite(array).all():
             raise ConfigError(f"weights on {found.name}: all must be finite")
         check_bounds(found.name, found.bounds, array)

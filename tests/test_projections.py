@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,74 @@ def test_fan_in_draws_so_many_for_each_target() -> None:
     assert np.bincount(post).tolist() == [2, 2, 2, 2]
     assert len(set(zip(pre.tolist(), post.tolist(), strict=True))) == 8
     assert sim.weights("s -> h").shape == (8,)
+
+
+def drawn(dtype: type, seed: int = 4) -> en.Simulation:
+    """Two drawn projections into a layer that learns and sends errors back, and a dense one on."""
+    net = en.Network(tau=0.1)
+    net.sensor("s", 40, step=0.1)
+    net.layer("h", 30, step=0.1, error_step=0.1)
+    net.output("y", 20, error_step=0.1)
+    net.connect("s", "h", fan_in=7)
+    net.connect("h", "y", fan_in=11, bounds=(-0.2, 0.2))
+    net.connect("s", "y")
+    return en.Simulation(net, plasticity=en.STDP(0.1), seed=seed, dtype=dtype)
+
+
+def test_a_seed_draws_all_synapses_and_then_all_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    sim = drawn(np.float64)
+    random = np.random.default_rng(4)
+    for name, n_in, n_out, fan_in in (("s -> h", 40, 30, 7), ("h -> y", 30, 20, 11)):
+        sources = [random.choice(n_in, fan_in, replace=False, shuffle=False) for _ in range(n_out)]
+        pairs = sorted((int(i), j) for j, chosen in enumerate(sources) for i in chosen)
+        assert np.stack(sim.edges(name), axis=1).tolist() == [list(pair) for pair in pairs]
+    weights = {name: sim.weights(name) for name in ("s -> h", "h -> y", "s -> y")}
+    scales = np.sqrt(2 / np.array([7 + 210 / 40, 11 + 220 / 30, 40 + 20]))
+    normal = [random.standard_normal(w.shape) for w in weights.values()]
+    expected = [scale * z for scale, z in zip(scales, normal, strict=True)]
+    expected[1] = expected[1].clip(-0.2, 0.2)
+    assert np.abs(expected[1]).max() == 0.2
+    monkeypatch.setattr("eventnet.engine.plan.CHUNK", 50)  # not a divisor of any of the sizes
+    for dtype in (np.float64, np.float32):
+        for name, array in zip(weights, expected, strict=True):
+            np.testing.assert_array_equal(drawn(dtype).weights(name), array.astype(dtype))
+    for name, array in zip(weights, expected, strict=True):
+        np.testing.assert_array_equal(weights[name], array)
+
+
+def test_columns_list_the_synapses_of_each_target_sources_ascending() -> None:
+    sim = drawn(np.float64)
+    net = sim._engine._net
+    # Rows of s -> h are booked late and no errors go on to a sensor: it needs no columns.
+    assert len(net.column_row) == len(net.column_place) == sim.network.projection("h -> y").synapses
+    pre, post = sim.edges("h -> y")
+    by_column = np.lexsort((pre, post))
+    np.testing.assert_array_equal(net.column_place, by_column)
+    np.testing.assert_array_equal(net.column_row, pre[by_column])
+    first = net.projection["column_span_first"][sim.network.projection("h -> y").index]
+    counted = np.diff(net.column_span[first : first + 21])
+    np.testing.assert_array_equal(counted, np.bincount(post, minlength=20))
+
+
+@pytest.mark.parametrize(("learns", "kept"), [(False, 4 + 4), (True, 4 + 4 + 8)])
+def test_a_synapse_takes_its_target_its_weight_and_what_it_has_booked(
+    learns: bool, kept: int
+) -> None:
+    net = en.Network(tau=0.1)
+    net.source("s", 2_000)
+    net.output("y", 2_000, error_step=0.1)
+    synapses = net.connect("s", "y", fan_in=1_000).synapses
+    rule = en.STDP(0.1) if learns else None
+    en.Simulation(net, plasticity=rule, dtype=np.float32)  # loads what is compiled
+    tracemalloc.start()
+    try:
+        sim = en.Simulation(net, plasticity=rule, dtype=np.float32)
+        now, peak = (size / synapses for size in tracemalloc.get_traced_memory())
+    finally:
+        tracemalloc.stop()
+    assert sim.plan.reach.size == synapses
+    # 4,000 neurons and the buffer of spikes take 1.3 bytes a synapse of so small a network.
+    assert kept + 1 < now <= peak < kept + 2
 
 
 @pytest.mark.parametrize("engine", ["compiled", "actors"])

@@ -97,13 +97,13 @@ class ActorsEngine:
             Synapses(
                 q,
                 plan.ends(q.index),
-                plan.weights[q.index],
+                weights,
                 plan.rule if plan.plastic[q.index] else None,
                 plan.lr[q.index],
                 t0,
                 plan.dtype,
             )
-            for q in plan.projections
+            for q, weights in zip(plan.projections, plan.initial_weights(), strict=True)
         ]
         for synapses in self._synapses:
             synapses.rivals = [

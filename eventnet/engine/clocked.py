@@ -99,7 +99,7 @@ class ClockedEngine:
         self._net = bind(_net(plan, self.dt, self.adapt))
         self._weights = arrays.aligned(int(self._net.weight_first[-1]), plan.dtype)
         self._state = bind(_fresh_state(plan, self._net))
-        for q, weights in enumerate(plan.weights):
+        for q, weights in enumerate(plan.initial_weights()):
             self._put_weights(q, weights)
         self.scale_lr(1.0)
         n, neurons = len(plan.populations), int(self._net.first[-1])

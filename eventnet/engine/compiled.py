@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eventnet.engine import arrays, equations, kernels, learning, tournament
+from eventnet.engine import arrays, equations, kernels, learning, sparse, tournament
 from eventnet.engine.bound import bind
 from eventnet.engine.feeds import Feeds
 from eventnet.engine.plan import Plan
@@ -45,8 +45,7 @@ class CompiledEngine:
         self._sink = sink
         self._net = bind(_net(plan))
         self._weights = arrays.aligned(int(self._net.weight_first[-1]), plan.dtype)
-        for q, weights in enumerate(plan.weights):
-            self._put_weights(q, weights)
+        plan.draw_weights(self._by_rows(q) for q in range(len(plan.projections)))
         self._state = bind(_fresh_state(plan, self._net))
         self._flights = _no_flights(
             self._net.projection["delay"], self._net.projection["source"], self._net.first
@@ -189,40 +188,38 @@ class CompiledEngine:
             owed = state.owed[net.post_first[q] : net.post_first[q + 1]]
             booked = state.booked[net.booked_first[q] : net.booked_first[q + 1]]
             weights += charge[pre] * (owed[post] - booked)
-        shape = weights.shape if net.projection["sparse"][q] else self.plan.projections[q].shape
-        return weights.astype(np.float64).reshape(shape)
+        return weights.astype(np.float64).reshape(self.plan.projections[q].weight_shape)
 
     def set_weights(self, projection: int, weights: Floats) -> None:
         """Replace a projection's weights, shaped as `weights` returns them; traces stay."""
         net, state, q = self._net, self._state, projection
         if net.projection["plastic"][q]:  # what is owed so far belongs to the weights that go
             learning.book_rows(q, net, state, self._weights, self.counters)
-        self._put_weights(q, weights)
+        self._by_rows(q)[...] = weights
 
     def stored_weights(self, projection: int) -> NDArray[Any]:
         """Return a copy of a projection's weights by rows, shape (synapses,), without what is owed."""
+        return self._by_rows(projection).flatten()
+
+    def _by_rows(self, projection: int) -> NDArray[Any]:
+        """Return a view of a projection's weights, (n_in, n_out) or (synapses,), however they lie."""
         net, q = self._net, projection
         stored = self._weights[net.weight_first[q] : net.weight_first[q + 1]]
-        if net.projection["flipped"][q]:
-            n_in, n_out = self.plan.projections[q].shape
-            stored = stored.reshape(n_out, n_in).T
-        return stored.flatten()
-
-    def _put_weights(self, projection: int, weights: Floats) -> None:
-        net, q = self._net, projection
-        by_rows = np.asarray(weights)
-        stored = by_rows.T if net.projection["flipped"][q] else by_rows
-        self._weights[net.weight_first[q] : net.weight_first[q + 1]] = stored.ravel()
+        shape = self.plan.projections[q].weight_shape
+        return (
+            stored.reshape(shape[::-1]).T if net.projection["flipped"][q] else stored.reshape(shape)
+        )
 
     def reset(self) -> None:
         """Forget everything but the weights and whether it learns; sources start over."""
-        weights = [self.weights(q) for q in range(len(self.plan.projections))]
+        learned = np.flatnonzero(self._net.projection["plastic"]).tolist()
+        weights = [self.weights(q) for q in learned]
         kept, rate = self._state.flags[1], self._state.projection["rate"].copy()
         for mine, fresh in zip(self._state, _fresh_state(self.plan, self._net), strict=True):
             mine[...] = fresh
         self._state.flags[1] = kept
         self._state.projection["rate"][:] = rate
-        for q, array in enumerate(weights):
+        for q, array in zip(learned, weights, strict=True):
             self.set_weights(q, array)
         for flights in (self._flights, self._error_flights):
             flights.head[:] = flights.tail[:] = 0
@@ -305,7 +302,7 @@ def _net(plan: Plan) -> arrays.Net:
         for q, on, wait in zip(projs, traced, late, strict=True)
     ]
     noted = [on and (wait or not booked) for on, wait in zip(traced, late, strict=True)]
-    first, spans = _spans(plan)
+    first, spans = _spans(plan, late)
     leaves = arrays.offsets([p.size * (p.kind == "sensor") for p in pops])
     return arrays.Net(
         population=arrays.records(
@@ -407,40 +404,50 @@ def _coders(plan: Plan) -> dict[str, NDArray[Any]]:
     }
 
 
-def _spans(plan: Plan) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
-    """Return where the rows and columns of the sparse projections lie: offsets, and the arrays."""
+def _spans(
+    plan: Plan, late: Sequence[bool]
+) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    """Return where the rows and columns of the sparse projections lie: offsets, and the arrays.
+
+    Columns are counted where a projection learns. Their entries are listed where errors come back over
+    it, or where it books columns at once.
+    """
     n = len(plan.projections)
     first = {name: np.zeros(n, dtype=np.int64) for name in ("span", "edge", "column_span")}
-    pieces: dict[str, list[NDArray[Any]]] = {
-        name: [] for name in ("span", "reach", "column_span", "column_row", "column_place")
-    }
-    sizes = dict.fromkeys(("span", "reach", "column_span", "column_row"), 0)
-    for q in plan.projections:
-        edges = plan.edges[q.index]
-        if edges is None:
+    returns = [q.index in plan.returning[q.source.index] for q in plan.projections]
+    listed = [
+        q.sparse and (back or (on and not wait))
+        for q, back, on, wait in zip(plan.projections, returns, plan.plastic, late, strict=True)
+    ]
+    entries = sum(q.synapses for q, on in zip(plan.projections, listed, strict=True) if on)
+    column_row, column_place = np.empty(entries, np.int32), np.empty(entries, np.int64)
+    spans, column_spans = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    edge = entry = 0
+    for q, rows in zip(plan.projections, plan.rows, strict=True):
+        if rows is None:
             continue
-        pre, post = edges
-        first["span"][q.index], first["edge"][q.index] = sizes["span"], sizes["reach"]
-        pieces["span"].append(arrays.offsets(np.bincount(pre, minlength=q.shape[0]).tolist()))
-        pieces["reach"].append(post.astype(np.int32))
-        sizes["span"] += q.shape[0] + 1
-        sizes["reach"] += len(post)
-        if plan.has_error[q.target.index] or plan.plastic[q.index]:
-            by_column = np.lexsort((pre, post))
-            ends = arrays.offsets(np.bincount(post, minlength=q.shape[1]).tolist())
-            first["column_span"][q.index] = sizes["column_span"]
-            pieces["column_span"].append(ends + sizes["column_row"])
-            pieces["column_row"].append(pre[by_column].astype(np.int32))
-            pieces["column_place"].append(by_column.astype(np.int64))
-            sizes["column_span"] += q.shape[1] + 1
-            sizes["column_row"] += len(post)
-    types = {"reach": np.int32, "column_row": np.int32}
+        k = q.index
+        first["span"][k], first["edge"][k] = sum(map(len, spans)), edge
+        spans.append(rows.span)
+        edge += q.synapses
+        if listed[k] or plan.plastic[k]:
+            begin = sparse.starts(rows.reach, q.shape[1])
+            if listed[k]:
+                mine = slice(entry, entry + q.synapses)
+                sparse.transpose(*rows, begin, column_row[mine], column_place[mine])
+                begin += entry
+                entry += q.synapses
+            first["column_span"][k] = sum(map(len, column_spans))
+            column_spans.append(begin)
     return {
-        "sparse": np.array([edges is not None for edges in plan.edges], dtype=np.bool_),
+        "sparse": np.array([q.sparse for q in plan.projections], dtype=np.bool_),
         **{name + "_first": offsets for name, offsets in first.items()},
     }, {
-        name: np.concatenate([*found, np.zeros(0)]).astype(types.get(name, np.int64))
-        for name, found in pieces.items()
+        "span": np.concatenate(spans),
+        "reach": plan.reach,
+        "column_span": np.concatenate(column_spans),
+        "column_row": column_row,
+        "column_place": column_place,
     }
 
 

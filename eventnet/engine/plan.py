@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -13,7 +14,13 @@ from eventnet.errors import ConfigError
 from eventnet.network import Edges, Network, Population, Projection
 from eventnet.plasticity import Rule
 
+if TYPE_CHECKING:
+    from eventnet.engine.sparse import Rows
+
 WEIGHT_TYPES = (np.dtype(np.float64), np.dtype(np.float32))
+
+CHUNK = 1 << 16
+"""Weights drawn at a time."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,7 @@ class ErrorCoder:
 
 @dataclass(frozen=True)
 class Plan:
-    """A network ready to run.
+    """A network ready to run: all but its weights, which each engine draws where it keeps them.
 
     Attributes
     ----------
@@ -81,8 +88,9 @@ class Plan:
     coders: tuple[ErrorCoder, ...]
     coder: tuple[int, ...]
     plastic: tuple[bool, ...]
-    edges: list[Edges | None]
-    weights: list[NDArray[np.float64]]
+    rows: tuple[Rows | None, ...]
+    reach: NDArray[np.int32]
+    generator: np.random.Generator
     lr: tuple[float, ...]
     rule: Rule | None
     t0: float
@@ -90,11 +98,29 @@ class Plan:
 
     def ends(self, q: int) -> Edges:
         """Return the source and the target neuron of every synapse of projection `q`, by rows."""
-        edges = self.edges[q]
-        if edges is not None:
-            return edges
-        pre, post = np.indices(self.projections[q].shape).reshape(2, -1)
+        rows, shape = self.rows[q], self.projections[q].shape
+        if rows is not None:
+            return np.repeat(np.arange(shape[0]), np.diff(rows.span)), rows.reach.astype(np.int64)
+        pre, post = np.indices(shape).reshape(2, -1)
         return pre, post
+
+    def draw_weights(self, arrays: Iterable[NDArray[Any]]) -> None:
+        """Write each projection's initial weights, the same at every call.
+
+        Parameters
+        ----------
+        arrays : iterable of ndarray
+            One a projection, of its `weight_shape`, in which they are written in pieces.
+        """
+        generator = copy.deepcopy(self.generator)
+        for q, array in zip(self.projections, arrays, strict=True):
+            _draw(q, generator, array)
+
+    def initial_weights(self) -> list[NDArray[np.float64]]:
+        """Return each projection's initial weights: (n_in, n_out), or (synapses,)."""
+        arrays = [np.empty(q.weight_shape) for q in self.projections]
+        self.draw_weights(arrays)
+        return arrays
 
     def coders_of(self, p: int) -> list[int]:
         """Return the error coders of population `p` that any projection listens to."""
@@ -116,7 +142,7 @@ def make_plan(
     t0: float = 0.0,
     dtype: DTypeLike = np.float64,
 ) -> Plan:
-    """Check `network`, order it and draw its weights.
+    """Check `network`, order it and draw its synapses.
 
     Raises
     ------
@@ -153,7 +179,7 @@ def make_plan(
         for p in populations
     )
     coders, coder = _coders(populations, projections)
-    edges = [_edges(q, generator) for q in projections]
+    rows, reach = _rows(projections, generator)
     return Plan(
         populations=populations,
         projections=projections,
@@ -174,8 +200,9 @@ def make_plan(
         coders=coders,
         coder=coder,
         plastic=tuple(_learns(q, rule, has_error) for q in projections),
-        edges=edges,
-        weights=[_initial_weights(q, generator) for q in projections],
+        rows=rows,
+        reach=reach,
+        generator=copy.deepcopy(generator),
         lr=tuple(
             0.0 if rule is None else rule.lr if q.target.lr is None else q.target.lr
             for q in projections
@@ -242,28 +269,36 @@ def _learns(q: Projection, rule: Rule | None, has_error: tuple[bool, ...]) -> bo
     return learns
 
 
-def _edges(q: Projection, generator: np.random.Generator) -> Edges | None:
-    if q.fan_in is None:
-        return q.edges
-    n_in, n_out = q.shape
-    chosen = np.concatenate(
-        [generator.choice(n_in, q.fan_in, replace=False, shuffle=False) for _ in range(n_out)]
-    )
-    targets = np.repeat(np.arange(n_out), q.fan_in)
-    order = np.lexsort((targets, chosen))
-    return chosen[order].astype(np.int64), targets[order]
+def _rows(
+    projections: tuple[Projection, ...], generator: np.random.Generator
+) -> tuple[tuple[Rows | None, ...], NDArray[np.int32]]:
+    """Return the rows of the sparse projections, and the one array in which their targets lie."""
+    reach = np.empty(sum(q.synapses for q in projections if q.sparse), dtype=np.int32)
+    if not reach.size:
+        return (None,) * len(projections), reach
+    from eventnet.engine.sparse import rows_of
+
+    found: list[Rows | None] = []
+    end = 0
+    for q in projections:
+        begin, end = end, end + q.synapses * q.sparse
+        found.append(rows_of(q, generator, reach[begin:end]) if q.sparse else None)
+    return tuple(found), reach
 
 
-def _initial_weights(q: Projection, generator: np.random.Generator) -> NDArray[np.float64]:
+def _draw(q: Projection, generator: np.random.Generator, array: NDArray[Any]) -> None:
+    """Write a projection's initial weights: the given ones, or drawn in pieces of some rows."""
     if q.weights is not None:
-        return q.weights.copy()
+        array[...] = q.weights
+        return
     n_in, n_out = q.shape
-    fans = q.synapses / n_out + q.synapses / n_in
-    drawn = generator.standard_normal((q.synapses,) if q.sparse else q.shape)
-    drawn *= np.sqrt(2.0 / max(fans, 1.0))
-    if q.bounds is not None:
-        drawn = np.clip(drawn, *q.bounds)
-    return drawn
+    scale = np.sqrt(2.0 / max(q.synapses / n_out + q.synapses / n_in, 1.0))
+    rows = max(CHUNK // int(np.prod(array.shape[1:])), 1)
+    for k in range(0, len(array), rows):
+        piece = array[k : k + rows]
+        drawn = generator.standard_normal(piece.shape)
+        drawn *= scale
+        piece[...] = drawn if q.bounds is None else np.clip(drawn, *q.bounds)
 
 
 def _who_has_error(
