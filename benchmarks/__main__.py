@@ -24,7 +24,7 @@ from eventnet.raster import written_aside
 from eventnet.reproduce.record import commit, machine
 from eventnet.simulation import versions
 
-SECTIONS = ("training", "simulation", "roofline", "size", "cores")
+SECTIONS = ("training", "streams", "simulation", "roofline", "size", "cores")
 
 
 def main() -> None:

@@ -43,6 +43,30 @@ def training(document: dict[str, Any], path: Path) -> None:
     save(figure, path)
 
 
+def streams(document: dict[str, Any], path: Path) -> None:
+    ticks = [int(t) for t in document["ticks"]]
+    with drawing(9, 3.4) as figure:
+        panels = figure.subplots(1, 2, sharey=True)
+        for ax, stage in zip(panels, ("training", "inference"), strict=True):
+            for name, color in zip(
+                next(iter(document["ticks"].values())), PALETTE.values(), strict=False
+            ):
+                rows = [by_name[name] for by_name in document["ticks"].values()]
+                staged = "stage" in rows[0]["repetitions"][0]
+                if stage == "inference" and not staged:
+                    continue
+                where = {"stage": stage} if staged else {}
+                micros = [1e6 / spread(row, **where)[0] for row in rows]
+                ax.plot(ticks, micros, "o-", ms=4, color=color, label=name)
+            ax.set_xscale("log", base=4)
+            ax.set_yscale("log")
+            ax.set_xlabel("frames a digit")
+            ax.set_title(stage)
+        panels[0].set_ylabel("microseconds a frame")
+        panels[0].legend(fontsize="x-small")
+    save(figure, path)
+
+
 def simulation(document: dict[str, Any], path: Path) -> None:
     with drawing(7, 2.6) as figure:
         lines = [(name, row, {}) for name, row in document["rows"].items()]
@@ -97,6 +121,7 @@ def size(document: dict[str, Any], path: Path) -> None:
 
 DRAWN: dict[str, Callable[[dict[str, Any], Path], None]] = {
     "training": training,
+    "streams": streams,
     "simulation": simulation,
     "roofline": roofline,
     "size": size,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import page, roofline, size, training
+from benchmarks import page, roofline, size, streams, training
 from eventnet.bench.task import digits, keep
 from eventnet.bench.workers import BenchError, Entry, interleave, spread
 from eventnet.cli import main
@@ -57,6 +57,51 @@ def test_another_step_is_found() -> None:
     training.agree({k: rows[k] for k in ("a", "b")}, PART)
     with pytest.raises(BenchError, match=r"wrong: loss 2\.2501 after the first 20 images"):
         training.agree(rows, PART)
+
+
+def test_streams_are_learned_and_read_and_their_rows_are_drawn(
+    mnist_data: Mnist, tmp_path: Path
+) -> None:
+    found = {}
+    for ticks in streams.QUICK_TICKS:
+        arrays = streams.stream(mnist_data, ticks, streams.QUICK_PART, streams.QUICK_TEST)
+        kept = keep(arrays, tmp_path / "task.npz")
+        # The others need environments of their own; the same frames, learned by NumPy, stand for them.
+        entries = {n: e for n, e in streams.entries(ticks).items() if n in page.STAGED}
+        entries["NumPy"] = Entry(f"{DENSE}:Numpy")
+        rows = interleave(entries, kept, 2 * streams.PARTS)
+        found[str(ticks)] = streams.compared(rows)
+    for rows in found.values():
+        for name in page.STAGED:
+            stages = [r["stage"] for r in rows[name]["repetitions"]]
+            assert stages == ["training", "inference"] * streams.PARTS
+            assert all(0 < r["wall_s"] < 60 and r["units"] for r in rows[name]["repetitions"])
+            assert sum(r["additions"] for r in rows[name]["repetitions"]) > 0
+            assert 0 <= rows[name]["test %"] <= 100
+    # Frames that are more alike bring fewer events each.
+    seldom, often = (float(page.work(r[streams.OURS[0]], "training", "events").replace(",", ""))
+                     for r in found.values())  # fmt: skip
+    assert often < seldom / 2
+    record = {"wall_s": 1, "date": "2000-01-01", "commit": None, "load": 0, "versions": {},
+              "others": {}, "machine": {"processor": "one", "cores": 1}}  # fmt: skip
+    document = {"digits": 24, "test": 20, "ticks": found, "record": record}
+    folder = tmp_path / "benchmarks"
+    folder.mkdir()
+    (folder / "streams.json").write_text(json.dumps(document))
+    page.write(folder)
+    text = folder.with_suffix(".md").read_text()
+    assert text.count("## Digits that drift") == 4
+    assert (folder / "streams.png").stat().st_size > 10_000
+
+
+def test_the_difference_of_two_scores_has_the_error_of_its_pairs() -> None:
+    opponents = {"other": {"repetitions": [{"held_loss": 1.0}]}}
+    right = {streams.OURS[0]: [True, True, False, True], streams.OURS[1]: [False] * 4}
+    rows = opponents | {n: {"right": r} for n, r in right.items()}
+    compared = streams.compared({**rows, streams.DENSE: {"right": [True, False, False, True]}})
+    first = compared[streams.OURS[0]]
+    assert (first["ahead"], first["ahead_error"]) == (25.0, 25.0)
+    assert compared[streams.OURS[1]]["ahead"] == -50.0
 
 
 def test_simpy_sees_the_same_hidden_spikes_as_eventnet(mnist_data: Mnist, tmp_path: Path) -> None:
