@@ -56,6 +56,7 @@ def main() -> None:
     Examples:
       eventnet run drone                       the main job
       eventnet run drone --set hidden=100      with another parameter
+      eventnet new my_robot                    a scenario of your own, in TOML
       eventnet graph drone -o drone.svg        its network, drawn
       eventnet raster stats runs/drone-1       who fired how often
       eventnet reproduce fig1                  a figure of the paper
@@ -96,11 +97,12 @@ def run(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Run SCENARIO, a name from `eventnet scenarios` or a Python file.
+    """Run SCENARIO, a name from `eventnet scenarios`, a TOML file or a Python file.
 
     \b
     Examples:
       eventnet run drone
+      eventnet run my_robot.toml --set layers.hidden.size=40
       eventnet run drone --set tau=0.03 --seed 4 --out runs/mine
       eventnet run my_robot.py --engine actors --until 2 --json
     """
@@ -116,6 +118,37 @@ def run(
         click.echo(json.dumps(summary))
     elif not quiet:
         _print_summary(summary, picture)
+
+
+@main.command(context_settings=HELP)
+@click.argument("name")
+def new(name: str) -> None:
+    """Write NAME.toml, a commented scenario to start from.
+
+    Change its paths and columns, then `eventnet run NAME.toml`.
+
+    \b
+    Example:
+      eventnet new my_robot
+    """
+    from eventnet.experiment.file import write_starter
+
+    path = Path(name if name.endswith(".toml") else f"{name}.toml")
+    write_starter(path)
+    click.echo(str(path))
+
+
+@main.command(context_settings=HELP)
+def schema() -> None:
+    """Print the JSON Schema of scenario files, for editors.
+
+    \b
+    Example:
+      eventnet schema > eventnet.schema.json
+    """
+    from eventnet.experiment.file import schema as generated
+
+    click.echo(json.dumps(generated(), indent=2))
 
 
 @main.command(context_settings=HELP)

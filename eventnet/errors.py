@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class EventNetError(Exception):
     """Base class of every deliberate eventnet error; the command line prints it without a traceback."""
@@ -45,3 +48,22 @@ class Diverged(EventNetError, ArithmeticError):
             f"diverged at t={self.time:.9g} s in population {self.population!r}: a state is not "
             "finite or a spike count exceeds 2**31 - 1; lower the learning rate or keep the guard on"
         )
+
+
+@contextmanager
+def at_key(key: str) -> Iterator[None]:
+    """Let every deliberate error say at which key of a scenario file it happened; keys nest.
+
+    >>> with at_key("sensors.gyro"), at_key("columns"):
+    ...     raise DataError("no such column")
+    Traceback (most recent call last):
+    eventnet.errors.DataError: sensors.gyro.columns: no such column
+    """
+    try:
+        yield
+    except (ConfigError, DataError) as error:
+        inner, message = getattr(error, "key", ""), getattr(error, "message", str(error))
+        full = f"{key}.{inner}" if inner else key
+        found = type(error)(f"{full}: {message}")
+        found.__dict__.update(key=full, message=message)
+        raise found from error

@@ -10,7 +10,7 @@ A scenario is a Python file, in `sims/` or anywhere, that defines::
         ...
         return Outcome(run, metrics={...}, baselines={...})
 
-The first paragraph of its docstring is its description.
+The first paragraph of its docstring is its description. Or it is a TOML file: `eventnet.experiment`.
 """
 
 from __future__ import annotations
@@ -51,12 +51,15 @@ class Outcome:
         By name of the baseline, the same figures.
     dense : mapping
         Operation counts of dense networks that the scenario itself ran, by name.
+    arrivals : mapping
+        What became of each sensor's readings (`eventnet.arrivals.Books`), by name.
     """
 
     run: Run
     metrics: Metrics
     baselines: Mapping[str, Metrics] = field(default_factory=dict)
     dense: Mapping[str, int] = field(default_factory=dict)
+    arrivals: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,11 @@ class Scenario:
 
     def defaults(self) -> dict[str, Any]:
         """Return every parameter with its default."""
-        return dataclasses.asdict(self.parameters())
+        return self.plain(self.parameters())
+
+    def plain(self, parameters: Any) -> dict[str, Any]:
+        """Return parameters as plain data."""
+        return dataclasses.asdict(parameters)
 
     def configure(self, settings: Sequence[str]) -> Any:
         """Return the parameters with ``key=value`` settings applied.
@@ -209,11 +216,15 @@ def _member(value: Any, kind: Any) -> Any:
 
 def names() -> list[str]:
     """Return the scenarios that come with eventnet."""
-    return sorted(p.stem for p in folder("sims").glob("*.py") if not p.stem.startswith("_"))
+    return sorted(
+        p.stem
+        for p in folder("sims").iterdir()
+        if p.suffix in (".py", ".toml") and not p.stem.startswith("_")
+    )
 
 
 def load(which: str) -> Scenario:
-    """Load a scenario by name, or from a Python file.
+    """Load a scenario by name, or from a Python or TOML file.
 
     Raises
     ------
@@ -221,13 +232,16 @@ def load(which: str) -> Scenario:
         If there is none of that name, or the file is not a scenario.
     """
     path = Path(which)
-    if path.suffix == ".py":
-        if not path.is_file():
-            raise ConfigError(f"scenario file {which}: does not exist")
-    else:
+    if path.suffix not in (".py", ".toml"):
         if which not in names():
             raise unknown("scenario", which, names())
-        path = folder("sims") / f"{which}.py"
+        (path,) = (p for p in folder("sims").glob(f"{which}.*") if p.suffix in (".py", ".toml"))
+    if path.suffix == ".toml":
+        from eventnet.experiment.file import scenario
+
+        return scenario(path)
+    if not path.is_file():
+        raise ConfigError(f"scenario file {which}: does not exist")
     module_name = f"eventnet_scenario_{path.stem}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None
@@ -310,7 +324,7 @@ def execute(
     target = next_folder(scenario.name) if out is None else out
     if target.exists():
         raise RunFolderError(f"{target}: exists already; choose another folder or remove it")
-    config = {"scenario": scenario.name, "parameters": dataclasses.asdict(parameters)}
+    config = {"scenario": scenario.name, "parameters": scenario.plain(parameters)}
     outcome = scenario.function(parameters, Session(seed, engine, until, target, report, config))
     summary = summarize(scenario, config, seed, engine, outcome) | {"versions": versions()}
     with written_aside(target / "metrics.json") as path:
@@ -344,6 +358,7 @@ def summarize(
         "guarded": cost.guarded,
         "metrics": dict(outcome.metrics),
         "baselines": {name: dict(row) for name, row in outcome.baselines.items()},
+        "arrivals": {name: dict(books) for name, books in outcome.arrivals.items()},
         "folder": str(outcome.run.folder),
     }
 

@@ -258,14 +258,17 @@ def held_at(source: Source, times: Floats) -> Floats:
     return found
 
 
-def with_hold(source: Source, hold: float) -> Recording:
-    """Return `source` as targets that hold for `hold` seconds each, then give way to none (NaN)."""
-    positive(hold, "hold", "a teacher", " s")
+def with_hold(source: Source, hold: float, rest: float = np.nan) -> Recording:
+    """Return `source` with each sample held for `hold` seconds, then replaced by `rest`.
+
+    NaN, of targets: none.
+    """
+    positive(hold, "hold", "a source", " s")
     times, values = source.block(0, len(source))
     ends = times + hold
     keep = np.append(ends[:-1] < times[1:], True) if len(times) else np.zeros(0, dtype=bool)
     all_times = np.concatenate([times, ends[keep]])
-    gaps = np.full((int(keep.sum()), source.width), np.nan)
+    gaps = np.full((int(keep.sum()), source.width), rest)
     order = np.argsort(all_times, kind="stable")
     return Recording(all_times[order], np.concatenate([values, gaps])[order])
 

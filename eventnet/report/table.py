@@ -65,9 +65,22 @@ def print_summary(
     for name, share in summary["guarded"].items():
         if share > 0:
             out.print(f"guard: held the rate of {name} back in {share:.0%} of its updates")
+    for name, books in summary["arrivals"].items():
+        for line in unusual(name, books):
+            out.print(line, highlight=False, soft_wrap=True)
     out.print()
     seconds = f"{summary['simulated_s']:.1f} s simulated in {summary['wall_s']:.2f} s"
     out.print(f"{seconds} ({summary['engine']} engine, seed {summary['seed']})", highlight=False)
     out.print(f"run folder {summary['folder']}", highlight=False, soft_wrap=True)
     if picture is not None:
         out.print(f"raster {picture}", highlight=False, soft_wrap=True)
+
+
+def unusual(name: str, books: dict[str, Any]) -> list[str]:
+    """Return in words what went wrong on the way of one sensor's readings; none if nothing did."""
+    came = books["given"] + books["duplicated"]
+    lines = [f"{name}: {n:,} of {came:,} dropped, {why}" for why, n in books["dropped"].items()]
+    if books["duplicated"]:
+        lines.append(f"{name}: {books['duplicated']:,} of {came:,} had the time stamp of another")
+    noted = [f"{n:,} {kind}{'s' if n > 1 else ''}" for kind, n in books["notes"].items()]
+    return [*lines, f"{name}: {', '.join(noted)}"] if noted else lines
