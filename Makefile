@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ENGINES := tests/test_engines.py::test_engines_agree_event_for_event
 
-.PHONY: help demo test bench nightly lint clean
+.PHONY: help demo test bench soak nightly lint clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ test: lint  ## Lint, check types and run all tests
 
 bench: $(VENV)/installed-demo  ## Time eventnet beside PyTorch, JAX, Numba, Brian2 and others; ten minutes
 	@$(BIN)/python -m benchmarks
+
+soak: lint  ## Keep a live run busy for two minutes, then be rude to it
+	@EVENTNET_SOAK=120 $(BIN)/python -m pytest --timeout 1000 tests/test_live_command.py
 
 # Bounds are checked in kernels compiled anew; without the JIT the engines agree on the suite's networks.
 nightly: lint  ## Compare the engines on 2,000 random networks, with bounds checked and without the JIT too

@@ -24,7 +24,7 @@ from eventnet.errors import DataError
 from eventnet.network import not_negative, positive
 
 Floats = NDArray[np.float64]
-Kind = Literal["gap", "clock step", "late"]
+Kind = Literal["gap", "clock step", "late", "overdue"]
 
 REMEMBERED = 1024
 """Time stamps of delivered readings among which a duplicate is recognized."""
@@ -46,6 +46,10 @@ class Note:
             return f"no reading for {self.seconds:.6g} s up to {self.time:.6g} s"
         if self.kind == "clock step":
             return f"its clock steps by {self.seconds:+.6g} s to {self.time:.6g} s"
+        if self.kind == "overdue":
+            return (
+                f"the reading of {self.time:.6g} s takes effect {self.seconds:.6g} s after its turn"
+            )
         return f"the reading of {self.time:.6g} s comes {self.seconds:.6g} s too late"
 
 
@@ -113,6 +117,11 @@ class Arrivals:
     tell : callable, optional
         Called with each `Note`.
 
+    Notes
+    -----
+    A reading is late if one that follows it has been delivered, or if `release_settled` has gone
+    past its time stamp.
+
     Examples
     --------
     >>> gyro = Arrivals("gyro", lateness=0.1, late="drop")
@@ -146,9 +155,9 @@ class Arrivals:
         self.notes: list[Note] = []
         self._tell = tell
         self._waiting: SortedDict[float, Any] = SortedDict()
-        self._frontier = -math.inf  # all before it has been released
+        self._frontier = -math.inf  # what comes for a time before it is late
         self._newest = -math.inf
-        self._last: tuple[float, float] | None = None  # time stamp and arrival of the one before
+        self._last: tuple[float, float, float] | None = None  # stamp and arrival of the one before
         self._remembered: deque[float] = deque(maxlen=REMEMBERED)
 
     @property
@@ -156,8 +165,8 @@ class Arrivals:
         """Whether no further reading can wait."""
         return self.capacity is not None and len(self._waiting) >= self.capacity
 
-    def put(self, time: float, value: Any, arrival: float | None = None) -> bool:
-        """Take a reading with its time stamp, and with its time of arrival if that is known, s.
+    def put(self, time: float, value: Any, came: tuple[float, float] | None = None) -> bool:
+        """Take a reading with its time stamp, s, and the times between which it came, if known.
 
         Returns
         -------
@@ -170,7 +179,7 @@ class Arrivals:
             With ``late="error"``, for a reading that comes too late.
         """
         books = self.books
-        if time in self._waiting or (time < self._frontier and time in self._remembered):
+        if time in self._waiting or (time <= self._frontier and time in self._remembered):
             books.duplicated += 1
             fresh = time in self._waiting
             books.dropped["superseded" if fresh else "duplicate"] += 1
@@ -178,7 +187,7 @@ class Arrivals:
                 self._waiting[time] = value
             return fresh
         books.given += 1
-        self._look_for_jumps(time, arrival)
+        self._look_for_jumps(time, came)
         if time < self._frontier:
             books.dropped["late"] += 1
             self._refuse_late(time)
@@ -192,46 +201,52 @@ class Arrivals:
         return True
 
     def release(self, until: float) -> list[tuple[float, Any]]:
-        """Hand on all readings before `until` (s), in order; what comes for then is late from now on."""
-        self._frontier = max(self._frontier, until)
+        """Hand on all readings before `until` (s), in order of their time stamps."""
         n = self._waiting.bisect_left(until)
         released = [self._waiting.popitem(0) for _ in range(n)]
-        self._remembered.extend(t for t, _ in released)
+        if released:
+            self._frontier = max(self._frontier, released[-1][0])
+            self._remembered.extend(t for t, _ in released)
         self.books.pending -= n
         self.books.delivered += n
         return released
 
     def release_settled(self) -> list[tuple[float, Any]]:
         """Hand on all readings older by more than the lateness than the newest one."""
-        return self.release(self._newest - self.lateness)
+        settled = self._newest - self.lateness
+        self._frontier = max(self._frontier, settled)
+        return self.release(settled)
 
-    def _look_for_jumps(self, time: float, arrival: float | None) -> None:
-        before, self._last = self._last, (time, time if arrival is None else arrival)
-        if before is None:
-            return
-        passed = time - before[0]
-        # Without a time of arrival only a jump back is surely the clock's.
-        jump = min(passed, 0.0) if arrival is None else passed - (arrival - before[1])
-        if abs(jump) > self.gap:
-            self._note(Note("clock step", time, jump))
-        elif passed > self.gap:
-            self._note(Note("gap", time, passed))
-
-    def _refuse_late(self, time: float) -> None:
-        note = Note("late", time, self._frontier - time)
-        self._note(note)
-        if self.late == "error":
-            raise DataError(
-                f"{self.name}: {note}; raise lateness={self.lateness:g} s above that, or set late to "
-                "'drop'"
-            )
-
-    def _note(self, note: Note) -> None:
+    def note(self, note: Note) -> None:
+        """Count a note, keep it if there are not many yet, and tell it."""
         self.books.notes[note.kind] += 1
         if len(self.notes) < NOTES:
             self.notes.append(note)
         if self._tell is not None:
             self._tell(note)
+
+    def _look_for_jumps(self, time: float, came: tuple[float, float] | None) -> None:
+        before, self._last = self._last, (time, *(came or (-math.inf, math.inf)))
+        if before is None:
+            return
+        passed = time - before[0]
+        if came is None:  # only a jump back is surely the clock's
+            jump = min(passed, 0.0)
+        else:
+            jump = passed - min(max(passed, came[0] - before[2]), came[1] - before[1])
+        if abs(jump) > self.gap:
+            self.note(Note("clock step", time, jump))
+        elif passed > self.gap:
+            self.note(Note("gap", time, passed))
+
+    def _refuse_late(self, time: float) -> None:
+        note = Note("late", time, self._frontier - time)
+        self.note(note)
+        if self.late == "error":
+            raise DataError(
+                f"{self.name}: {note}; raise lateness={self.lateness:g} s above that, or set late to "
+                "'drop'"
+            )
 
 
 @dataclass(frozen=True)
@@ -285,7 +300,7 @@ def in_order(arrivals: Arrivals, times: Floats, values: Floats) -> tuple[Floats,
     if (passed > 0).all():  # nearly always: no need to go one by one
         books.given = books.delivered = len(times)
         for k in np.flatnonzero(passed > arrivals.gap):
-            arrivals._note(Note("gap", float(times[k + 1]), float(passed[k])))
+            arrivals.note(Note("gap", float(times[k + 1]), float(passed[k])))
         return times, values
     rows = []
     for row, time in enumerate(times.tolist()):

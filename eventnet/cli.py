@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -85,6 +85,15 @@ main.add_command(bench)
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="A new run folder. [runs/NAME-k]"
 )
+@click.option("--live", is_flag=True, help="Readings come by standard input, as JSON lines.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Live, by this port of 127.0.0.1.")
+@click.option(
+    "--clock",
+    type=click.Choice(["sender", "unix"]),
+    default="sender",
+    show_default=True,
+    help="Live: time stamps count from the first, or from 1970.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--quiet", is_flag=True, help="No progress bar and no table.")
 def run(
@@ -94,6 +103,9 @@ def run(
     engine: str,
     until: float | None,
     out: Path | None,
+    live: bool,
+    port: int | None,
+    clock: Literal["sender", "unix"],
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -105,19 +117,39 @@ def run(
       eventnet run my_robot.toml --set layers.hidden.size=40
       eventnet run drone --set tau=0.03 --seed 4 --out runs/mine
       eventnet run my_robot.py --engine actors --until 2 --json
+      eventnet run my_robot.toml --live < log.jsonl > outputs.jsonl
+      eventnet run my_robot.toml --port 9000 --until 3600
     """
-    from eventnet.scenario import execute, load
+    from eventnet.scenario import LiveOptions, execute, load
 
     loaded = load(scenario)
-    with _progress(silent=quiet or as_json) as report:
+    options = LiveOptions(port, clock) if live or port is not None else None
+    if options is not None:
+        _log_live(quiet)
+    with _progress(silent=quiet or as_json or options is not None) as report:
         summary = execute(
-            loaded, settings, seed=seed, engine=engine, until=until, out=out, report=report
+            loaded,
+            settings,
+            seed=seed,
+            engine=engine,
+            until=until,
+            out=out,
+            report=report,
+            live=options,
         )
     picture = _draw(Path(summary["folder"]), loaded.name, summary["simulated_s"])
     if as_json:
         click.echo(json.dumps(summary))
-    elif not quiet:
-        _print_summary(summary, picture)
+    elif not quiet:  # standard output belongs to the outputs of a live run
+        _print_summary(summary, picture, to_stderr=options is not None)
+
+
+def _log_live(quiet: bool) -> None:
+    """Let a live run say on standard error what happens to it."""
+    import logging
+
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("eventnet.live").setLevel(logging.WARNING if quiet else logging.INFO)
 
 
 @main.command(context_settings=HELP)
@@ -570,10 +602,12 @@ def _draw(folder: Path, title: str, end: float) -> Path | None:
     return path
 
 
-def _print_summary(summary: dict[str, Any], picture: Path | None) -> None:
+def _print_summary(summary: dict[str, Any], picture: Path | None, to_stderr: bool) -> None:
+    from rich.console import Console
+
     from eventnet.report import print_summary
 
-    print_summary(summary, picture)
+    print_summary(summary, picture, Console(stderr=to_stderr))
 
 
 if __name__ == "__main__":

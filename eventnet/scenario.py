@@ -53,6 +53,8 @@ class Outcome:
         Operation counts of dense networks that the scenario itself ran, by name.
     arrivals : mapping
         What became of each sensor's readings (`eventnet.arrivals.Books`), by name.
+    live : mapping
+        Of a live run: how far it was behind, what was refused.
     """
 
     run: Run
@@ -60,6 +62,18 @@ class Outcome:
     baselines: Mapping[str, Metrics] = field(default_factory=dict)
     dense: Mapping[str, int] = field(default_factory=dict)
     arrivals: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    live: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LiveOptions:
+    """Where a live run's readings come from, and by which clock (`eventnet.wire`).
+
+    Without a port: standard input.
+    """
+
+    port: int | None = None
+    clock: Literal["sender", "unix"] = "sender"
 
 
 @dataclass(frozen=True)
@@ -78,6 +92,8 @@ class Session:
         Takes simulated time, end, spikes so far and a running error for the progress bar.
     config : dict
         Written into the run folder.
+    live : LiveOptions or None
+        Not from recordings, but from what comes meanwhile. Only of scenarios in TOML.
     """
 
     seed: int
@@ -86,6 +102,7 @@ class Session:
     folder: Path
     report: Report | None = None
     config: dict[str, Any] = field(default_factory=dict)
+    live: LiveOptions | None = None
 
     def run(
         self,
@@ -304,6 +321,7 @@ def execute(
     until: float | None = None,
     out: Path | None = None,
     report: Report | None = None,
+    live: LiveOptions | None = None,
 ) -> dict[str, Any]:
     """Run a scenario into a run folder and return the summary that is also its ``metrics.json``.
 
@@ -325,7 +343,12 @@ def execute(
     if target.exists():
         raise RunFolderError(f"{target}: exists already; choose another folder or remove it")
     config = {"scenario": scenario.name, "parameters": scenario.plain(parameters)}
-    outcome = scenario.function(parameters, Session(seed, engine, until, target, report, config))
+    if live is not None and scenario.path.suffix != ".toml":
+        raise ConfigError(
+            f"--live: {scenario.path.name} is no scenario in TOML (eventnet new NAME)"
+        )
+    session = Session(seed, engine, until, target, report, config, live)
+    outcome = scenario.function(parameters, session)
     summary = summarize(scenario, config, seed, engine, outcome) | {"versions": versions()}
     with written_aside(target / "metrics.json") as path:
         path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
@@ -359,6 +382,7 @@ def summarize(
         "metrics": dict(outcome.metrics),
         "baselines": {name: dict(row) for name, row in outcome.baselines.items()},
         "arrivals": {name: dict(books) for name, books in outcome.arrivals.items()},
+        "live": dict(outcome.live),
         "folder": str(outcome.run.folder),
     }
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -22,6 +22,7 @@ from eventnet.cost import Cost, cost_between, snapshot, spikes_in
 from eventnet.engine import make_engine
 from eventnet.engine.plan import Plan, describe, make_plan
 from eventnet.errors import ConfigError, DataError, RunFolderError
+from eventnet.live import GAP, LATENESS, Live, Stream, Wire
 from eventnet.network import (
     Edges,
     Network,
@@ -191,6 +192,7 @@ class Simulation:
         self.plan = make_plan(network, plasticity, np.random.default_rng(seed), t0, dtype)
         self._engine = make_engine(engine, self.plan, self._take if raster else None, clock, adapt)
         self.world = World(self._engine, t0)
+        self.live = Live(self.world)
         self._probes: dict[str, Probe] = {}
         self._fed: dict[str, Source | Sampled | SpikeTrain] = {}
         self._recorder: RasterWriter | MemoryRaster | None = None
@@ -302,6 +304,76 @@ class Simulation:
         """
         self._not_past(at, "switch_learning")
         self.world.add(Change(at, lambda engine: setattr(engine, "learning", on)))
+
+    # -- live --------------------------------------------------------------------------------------
+
+    def listen(
+        self,
+        population: Population | str,
+        *,
+        lateness: float = LATENESS,
+        late: Literal["drop", "error"] = "drop",
+        gap: float = GAP,
+        hold: float = math.inf,
+    ) -> None:
+        """Let a sensor's readings, or an output's targets, come from `push`.
+
+        Parameters
+        ----------
+        population : Population or str
+        lateness : float
+            Seconds for which a reading may be under way; the network runs behind the wall clock by
+            the largest of all.
+        late : {"drop", "error"}
+            What becomes of one that takes longer: it is counted, or the run ends.
+        gap : float
+            Seconds of silence, or of a step of its clock, that are reported.
+        hold : float
+            Seconds for which a reading stands, if no other comes: then a sensor reads 0, and an output
+            has no target.
+        """
+        found = self.network.population(population)
+        kind = "output" if found.kind == "output" else "sensor"
+        found = self._get(found, kind, "listen")
+        self.live.listen(found, lateness=lateness, late=late, gap=gap, hold=hold)
+        self._fed.add(found.name)
+
+    def push(self, population: str, time: float | None, values: ArrayLike) -> bool:
+        """Give a reading or a target to a live run, from any thread.
+
+        Parameters
+        ----------
+        population : str
+            One that `listen` named.
+        time : float or None
+            Its time stamp in simulated seconds, as `live.now` tells them; None: now.
+        values : array_like, shape (size,)
+
+        Returns
+        -------
+        bool
+            Whether there was room for it; False: it was dropped, and counted.
+
+        Raises
+        ------
+        ConfigError
+            For a name that is not listened to.
+        DataError
+            For another shape, or values or a time stamp that are not finite.
+        """
+        return self.live.push(population, time, values)
+
+    def stream(
+        self, population: Population | str, *, rate: float, to: Callable[[float, Floats], None]
+    ) -> None:
+        """Call `to` with the time (s) and the decoded signal (size,) of a population, at a rate.
+
+        As a probe, but what was read is not kept: a live run's memory does not grow.
+        """
+        found = self.network.population(population)
+        if found.kind == "source":
+            raise ConfigError(f"stream of {found.name}: it has spikes but no signal")
+        self.world.add(Stream(found, rate, self.now, to))
 
     # -- running -----------------------------------------------------------------------------------
 
@@ -469,6 +541,7 @@ class Simulation:
         record: Path | str | None = None,
         progress: Callable[[float, int], None] | None = None,
         config: dict[str, Any] | None = None,
+        live: bool | Wire = False,
     ) -> Run:
         """Simulate up to and with time `until`; call it again to go on.
 
@@ -484,6 +557,9 @@ class Simulation:
             Called now and then with the simulated time (s) and the spikes so far.
         config : dict, optional
             Written into the folder's ``config.json`` beside the network's description.
+        live : bool or Wire
+            Pace it by the wall clock and give it what is pushed meanwhile. `until` may then be
+            infinite: it ends with `live.stop`, or when a wire has ended.
 
         Raises
         ------
@@ -492,15 +568,15 @@ class Simulation:
         RunFolderError
             If the folder exists or cannot be written.
         """
-        if not (math.isfinite(until) and until >= self.now):
+        if not (until >= self.now and (math.isfinite(until) or live)):
             raise ConfigError(f"until={until} s: must be finite and at least {self.now} s")
         for q in self.plan.projections:
             for what, delay in (("delay", q.delay), ("error_delay", q.error_delay)):
-                if delay > 0 and until + delay == until:
+                if delay > 0 and until + delay == until < math.inf:
                     raise ConfigError(
                         f"{what}={delay} s on {q.name}: is lost in the rounding of t={until} s"
                     )
-        if self.clock is not None and until + self.clock == until:
+        if self.clock is not None and until + self.clock == until < math.inf:
             raise ConfigError(f"clock={self.clock} s: is lost in the rounding of t={until} s")
         folder = None if record is None else Path(record)
         if folder is not None:
@@ -516,13 +592,16 @@ class Simulation:
             for batch in self._unrecorded:
                 self._take(*batch)
             self._unrecorded.clear()
-            self.world.run(
-                until,
-                slices=PROGRESS_SLICES if progress else 1,
-                report=(lambda t: progress(t, spikes_in(self._engine.counters) - already))
-                if progress
-                else None,
-            )
+            if live:
+                self.live.drive(until, None if live is True else live)
+            else:
+                self.world.run(
+                    until,
+                    slices=PROGRESS_SLICES if progress else 1,
+                    report=(lambda t: progress(t, spikes_in(self._engine.counters) - already))
+                    if progress
+                    else None,
+                )
         finally:
             if recorder is not None:
                 recorder.close()
@@ -530,7 +609,7 @@ class Simulation:
             self._counted = snapshot(self._engine.counters)
         run = Run(
             start=start,
-            until=until,
+            until=self.now if live else until,
             wall_s=wall.perf_counter() - begin,
             cost=cost_between(self.plan, before, self._counted),
             folder=folder,
@@ -692,7 +771,7 @@ class Simulation:
             "seed": self.seed,
             "raster": self.keeps_raster,
             "start": self.now,
-            "until": until,
+            "until": until if math.isfinite(until) else None,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions(),
         }

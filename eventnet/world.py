@@ -299,6 +299,17 @@ class World:
             self._settle_at = time
             self._later(time, SETTLE, lambda: self.settle(time))
 
+    def deliver(self, population: Population, values: Floats, time: float) -> None:
+        """Write what was checked, once all that comes before `time` (s) has run.
+
+        For what comes in order of time, by the thousand: no event is made of it.
+        """
+        self.env.catch_up(time, WRITE)
+        if time <= self.settled:
+            time = float(np.nextafter(self.settled, math.inf))
+        self.engine.advance(time)
+        self.engine.write(population.index, values, time)
+
     def _later(self, time: float, priority: int, action: Callable[[], None]) -> None:
         event = self.env.at(time, priority)
         assert event.callbacks is not None

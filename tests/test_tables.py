@@ -47,7 +47,7 @@ def heard(
     folder: Path, origin: Any = "first", **signals: Signal
 ) -> dict[str, np.ndarray[Any, Any]]:
     keyed = {f"sensors.{name}": signal for name, signal in signals.items()}
-    found = hear(keyed, base=folder, origin=origin, seed=0, rest=dict.fromkeys(keyed, 0.0))
+    found = hear(keyed, base=folder, origin=origin, seed=0)
     return {key.partition(".")[2]: h.stamps for key, h in found.items()}
 
 

@@ -97,13 +97,7 @@ def build(
         with at_key("until"):
             raise ConfigError("missing: no file says when the experiment ends")
     net = network(experiment, {name: h.width for name, h in heard.items()})
-    sim = Simulation(
-        net,
-        plasticity=rule(experiment.learning),
-        engine=engine,
-        seed=seed,
-        raster=experiment.recording.raster,
-    )
+    sim = simulation(experiment, net, seed=seed, engine=engine)
     for name in experiment.sensors:
         with at_key(f"sensors.{name}"):
             sim.feed(name, heard[name].fed)
@@ -111,7 +105,6 @@ def build(
         if output.teacher is not None:
             with at_key(f"outputs.{name}.teacher"):
                 sim.teach(name, heard[name].fed)
-    _learn_in_phases(sim, experiment.learning)
     for name, probe in experiment.probes.items():
         with at_key(f"probes.{name}"):
             sim.probe(name, rate=probe.rate)
@@ -120,20 +113,31 @@ def build(
 
 
 def _hear(experiment: Experiment, base: Path, seed: int) -> dict[str, Heard]:
-    keys: dict[str, tuple[str, Signal, float]] = {}
-    for name, sensor in experiment.sensors.items():
-        keys[f"sensors.{name}"] = name, sensor, 0.0
+    signals = signals_of(experiment)
+    found = hear(signals, base=base, origin=experiment.origin, seed=seed)
+    return {key.split(".")[1]: heard for key, heard in found.items()}
+
+
+def signals_of(experiment: Experiment) -> dict[str, Signal]:
+    """Return every sensor and every teacher by its key."""
+    found: dict[str, Signal] = {f"sensors.{k}": sensor for k, sensor in experiment.sensors.items()}
     for name, output in experiment.outputs.items():
         if output.teacher is not None:
-            keys[f"outputs.{name}.teacher"] = name, output.teacher, math.nan
-    found = hear(
-        {key: signal for key, (_, signal, _) in keys.items()},
-        base=base,
-        origin=experiment.origin,
+            found[f"outputs.{name}.teacher"] = output.teacher
+    return found
+
+
+def simulation(experiment: Experiment, net: Network, *, seed: int, engine: str) -> Simulation:
+    """Return a simulation that learns as the experiment says, without sensors and teachers."""
+    sim = Simulation(
+        net,
+        plasticity=rule(experiment.learning),
+        engine=engine,
         seed=seed,
-        rest={key: rest for key, (_, _, rest) in keys.items()},
+        raster=experiment.recording.raster,
     )
-    return {keys[key][0]: heard for key, heard in found.items()}
+    _learn_in_phases(sim, experiment.learning)
+    return sim
 
 
 def network(experiment: Experiment, widths: Mapping[str, int]) -> Network:
@@ -277,6 +281,10 @@ def run(experiment: Experiment, session: Session, *, base: Path | str = ".") -> 
     """Build, run, score and record an experiment, as `eventnet run my.toml` does."""
     from eventnet.scenario import Outcome
 
+    if session.live is not None:
+        from eventnet.experiment.live import run_live
+
+        return run_live(experiment, session, base=Path(base))
     built = build(experiment, base=base, seed=session.seed, engine=session.engine)
     done = session.run(built.sim, built.until)
     if done.folder is not None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from eventnet.arrivals import Arrivals, Books, Link, in_order
 from eventnet.errors import ConfigError, DataError, at_key
-from eventnet.experiment.parts import UNITS, Signal
+from eventnet.experiment.parts import UNITS, Signal, Teacher
 from eventnet.experiment.tables import Table, read
 from eventnet.sources import Recording, whole, with_hold
 
@@ -86,7 +86,6 @@ def hear(
     base: Path,
     origin: float | Literal["first"],
     seed: int,
-    rest: Mapping[str, float],
 ) -> dict[str, Heard]:
     """Read every file and put all on one clock.
 
@@ -100,8 +99,6 @@ def hear(
         Time stamp, s, that is time 0.
     seed : int
         Of jitter and dropout, which are drawn for each signal by itself.
-    rest : mapping
-        By the same keys: what is read when a signal holds no longer.
     """
     tables = {}
     for key, signal in signals.items():
@@ -115,7 +112,7 @@ def hear(
         with at_key(key):
             rng = np.random.default_rng([seed, zlib.crc32(key.encode())])
             times = clock.seconds(tables[key], signal)
-            found[key] = _heard(key, signal, times, tables[key].values, rng, rest[key])
+            found[key] = _heard(key, signal, times, tables[key].values, rng)
     return found
 
 
@@ -151,7 +148,6 @@ def _heard(
     times: Floats,
     values: Floats,
     rng: np.random.Generator,
-    rest: float,
 ) -> Heard:
     steps = np.diff(times)
     median = float(np.median(steps[steps > 0])) if (steps > 0).any() else math.inf
@@ -173,7 +169,7 @@ def _heard(
         arrivals.books.dropped["dropout"] += lost
     fed = Recording(arrived[kept], scaled[kept])
     if signal.hold is not None:
-        fed = with_hold(fed, signal.hold, rest)
+        fed = with_hold(fed, signal.hold, math.nan if isinstance(signal, Teacher) else 0.0)
     return Heard(stamps, scaled, fed, scaling, arrivals, arrived[kept])
 
 

@@ -32,14 +32,13 @@ def print_summary(
     """Print what a run reached, what it cost and where it lies, in 80 columns."""
     out = console or Console()
     names = list(summary["metrics"])
-    fit = _table("fit", *names)
-    fit.add_row(
-        f"spiking ({summary['scenario']})", *(_figure(v) for v in summary["metrics"].values())
-    )
-    for baseline, figures in summary["baselines"].items():
-        fit.add_row(baseline, *(_figure(figures.get(name)) for name in names))
-    out.print(fit)
-    out.print()
+    if names:
+        fit = _table("fit", *names)
+        fit.add_row(f"spiking ({summary['scenario']})", *map(_figure, summary["metrics"].values()))
+        for baseline, figures in summary["baselines"].items():
+            fit.add_row(baseline, *(_figure(figures.get(name)) for name in names))
+        out.print(fit)
+        out.print()
 
     fired = _table("spikes", "events", "quanta", "per simulated s")
     for name, events in summary["events"].items():
@@ -65,6 +64,13 @@ def print_summary(
     for name, share in summary["guarded"].items():
         if share > 0:
             out.print(f"guard: held the rate of {name} back in {share:.0%} of its updates")
+    if summary["live"]:
+        live = summary["live"]
+        lag = ", ".join(f"{name} {ms:.1f} ms" for name, ms in live["lag_ms"].items())
+        out.print(f"live: {live['readings']:,} readings; lag {lag}", highlight=False)
+        for what, meaning in (("refused", "lines in were refused"), ("unsent", "lines out lost")):
+            if live[what]:
+                out.print(f"live: {live[what]:,} {meaning}", highlight=False)
     for name, books in summary["arrivals"].items():
         for line in unusual(name, books):
             out.print(line, highlight=False, soft_wrap=True)
