@@ -311,7 +311,7 @@ def run(quick: bool, told: Told) -> dict[str, Any]:
 
 
 def compared(rows: dict[str, Row]) -> dict[str, Row]:
-    """Return rows with how much better than the dense step ours are, in points, and its standard error."""
+    """Return rows with how far ours are ahead of the dense step, in points, and its error."""
     agree({name: row for name, row in rows.items() if "right" not in row}, OPPONENTS_TICKS)
     right = {name: np.array(row.pop("right")) for name, row in rows.items() if "right" in row}
     for name in OURS:

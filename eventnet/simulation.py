@@ -194,7 +194,7 @@ class Simulation:
         self.world = World(self._engine, t0)
         self.live = Live(self.world)
         self._probes: dict[str, Probe] = {}
-        self._fed: dict[str, Source | Sampled | SpikeTrain] = {}
+        self._fed: dict[str, Source | Sampled | SpikeTrain | None] = {}  # None: live
         self._recorder: RasterWriter | MemoryRaster | None = None
         self._names, self._code = _coders(self.plan)
         self._unrecorded: list[tuple[Any, ...]] = []  # spikes of writes and reads between runs
@@ -336,7 +336,7 @@ class Simulation:
         kind = "output" if found.kind == "output" else "sensor"
         found = self._get(found, kind, "listen")
         self.live.listen(found, lateness=lateness, late=late, gap=gap, hold=hold)
-        self._fed.add(found.name)
+        self._fed[found.name] = None
 
     def push(self, population: str, time: float | None, values: ArrayLike) -> bool:
         """Give a reading or a target to a live run, from any thread.
