@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from eventnet.engine.jit import entry
+from eventnet.engine.jit import kernel
 from eventnet.network import Projection
 
 Starts = NDArray[np.int64]
@@ -49,7 +49,7 @@ def starts(reach: Neurons, n: int) -> Starts:
     return found
 
 
-@entry
+@kernel
 def count(reach: Neurons, begin: Starts) -> None:
     """Write where columns begin, from zeros (writes begin): `numpy.bincount` would widen reach."""
     for k in range(reach.shape[0]):
@@ -58,7 +58,7 @@ def count(reach: Neurons, begin: Starts) -> None:
         begin[j] += begin[j - 1]
 
 
-@entry
+@kernel
 def transpose(span: Starts, reach: Neurons, begin: Starts, row: Neurons, place: Starts) -> None:
     """Write the entries of columns that begin at `begin`, rows ascending (writes row, place).
 
