@@ -210,7 +210,7 @@ def streams(document: dict[str, Any]) -> list[Table]:
             f"After the same {document['digits']:,} digits, at the last frame of each of "
             f"{document['test']:,} test digits; the difference with its standard error, pair by pair. "
             "The network on events has one setting for all rates of frames; the dense step's learning "
-            "rate is the best at each on validation samples.",
+            "rate is the best of those tried at each on validation samples.",
             ("frames a digit", *STAGED, "clocked - dense", "asynchronous - dense"),
             lines,
         )
