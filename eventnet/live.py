@@ -281,14 +281,13 @@ class Live:
         return sum(channel.arrivals.books.delivered for channel in self.channels.values())
 
     def stop(self) -> None:
-        """End the run, from any thread or a signal handler; what waits stays pending."""
+        """End the run, or the next if none runs, from any thread; what waits stays pending."""
         self._stop.set()
 
     def drive(self, until: float, wire: Wire | None = None) -> None:
         """Run the world up to `until` (s), paced by the wall clock."""
         if not self.channels:
             raise ConfigError("live=True, but nobody is listened to: call Simulation.listen first")
-        self._stop.clear()
         begin = max(self.world.settled, self.world.t0)
         self._start = wall.monotonic() - begin
         for channel in self.channels.values():
@@ -305,9 +304,10 @@ class Live:
                 log.info(self.status())
                 status += STATUS
             if self._stop.is_set() or now - behind >= until or self._run_dry(wire):
-                self.voice.finish()
-                return
+                break
             self._stop.wait(max(now + TICK - self.now(), 0.0))
+        self._stop.clear()
+        self.voice.finish()
 
     def _turn(self, horizon: float) -> None:
         """Take what was pushed, and run the world up to and with `horizon`."""

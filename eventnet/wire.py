@@ -94,6 +94,7 @@ class Client:
         self.shift: float | None = None  # from its clock to simulated time, s
         self.outgoing = bytearray()
         self.ended = False  # nothing more comes
+        self.reason = "it has closed"
         self.held_back = False
 
     def receive(self) -> None:
@@ -102,8 +103,8 @@ class Client:
             piece = os.read(self.read, CHUNK)
         except BlockingIOError:
             return
-        except OSError:
-            piece = b""
+        except OSError as error:
+            piece, self.reason = b"", f"reading: {error}"
         self.waiting.extend(self.lines.add(piece) if piece else self.lines.last())
         self.ended = not piece
 
@@ -113,7 +114,8 @@ class Client:
             sent = os.write(self.write, self.outgoing[: select.PIPE_BUF])
         except BlockingIOError:
             return
-        except OSError:  # nobody reads any more
+        except OSError as error:  # nobody reads any more
+            self.reason = f"writing: {error}"
             self.outgoing.clear()
             self.ended = True
             return
@@ -262,7 +264,8 @@ class JsonWire:
             self._poll.unregister(descriptor)
         if client in self._sockets:
             self._sockets.pop(client).close()
-            self.live.voice.say("gone", "%s is gone after %d lines", client.name, client.taken)
+            text = "%s is gone after %d lines: %s"
+            self.live.voice.say("gone", text, client.name, client.taken, client.reason)
 
     # -- lines -------------------------------------------------------------------------------------
 
@@ -277,7 +280,9 @@ class JsonWire:
                 if not self._take(client, client.waiting[0]):
                     return
             except EventNetError as error:
-                self._refuse(client, str(error))
+                # Rubbish must not drown what is said of a sensor.
+                kind = "rubbish" if isinstance(error, Rubbish) else "refused"
+                self._refuse(client, kind, str(error))
             client.waiting.popleft()
             client.taken += 1
 
@@ -304,10 +309,14 @@ class JsonWire:
         scaled = values if unit is None else unit.forward(values)
         return self.live.push(name, stamp, scaled, self._looked_before)
 
-    def _refuse(self, client: Client, why: str) -> None:
+    def _refuse(self, client: Client, kind: str, why: str) -> None:
         self.refused += 1
         text = "%s, line %d is refused: %s"
-        self.live.voice.say("refused", text, client.name, client.taken + 1, why)
+        self.live.voice.say(kind, text, client.name, client.taken + 1, why)
+
+
+class Rubbish(DataError):
+    """A line that is no reading."""
 
 
 class Line(BaseModel):
@@ -325,7 +334,7 @@ def parse(line: bytes) -> tuple[str, float | None, Floats]:
 
     Raises
     ------
-    DataError
+    Rubbish
         For anything but ``{"name": ..., "t": ..., "value": [...]}``.
 
     Examples
@@ -339,5 +348,5 @@ def parse(line: bytes) -> tuple[str, float | None, Floats]:
         first = error.errors(include_url=False, include_context=False)[0]
         place = ".".join(map(str, first["loc"]))
         text = line[:40].decode(errors="replace")
-        raise DataError(f"{place + ': ' if place else ''}{first['msg']}: {text!r}") from None
+        raise Rubbish(f"{place + ': ' if place else ''}{first['msg']}: {text!r}") from None
     return found.name, found.t, np.array(found.value, dtype=np.float64)

@@ -288,7 +288,7 @@ def rude(port: int) -> None:
         start = time.monotonic()
         try:
             while time.monotonic() - start < 2:
-                client.sendall(flood % tuple(int(time.time()) + k for k in range(20_000)))
+                client.sendall(flood % tuple(int(time.time()) + k for k in range(1, 20_001)))
         except TimeoutError:
             pass
     with socket.create_connection(("127.0.0.1", port)) as client:
