@@ -619,7 +619,10 @@ def test_a_scenario_on_a_clock_runs_and_is_drawn(tmp_path: Path) -> None:
     found = json.loads(told("run", str(file), "--out", str(folder), "--json"))
     assert found["metrics"]["weight"] == pytest.approx(-1.0, abs=0.2)
     assert found["events"]["angle"] > 100
-    assert {p.name for p in folder.iterdir()} == {"config.json", "metrics.json"}
+    assert {p.name for p in folder.iterdir()} == {
+        *("config.json", "metrics.json", "end.json", "traces.npz"),
+        *("weights-start.npz", "weights-end.npz"),
+    }  # and no raster
     assert json.loads((folder / "config.json").read_text())["clock"] == 0.01
     assert "angle" in told("graph", str(file), "-o", str(tmp_path / "net.json"))
     assert "torque" in told("run", str(file), "--out", str(tmp_path / "again"))

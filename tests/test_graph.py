@@ -144,7 +144,7 @@ def test_the_bytes_are_those_of_a_real_engine(network: en.Network, plasticity: b
     arrays = [a for name, member in vars(engine).items() if name != "plan" for a in within(member)]
     real = sum(array.nbytes for array in arrays)
     found = graph.estimate(network, rule)
-    assert found.weight_bytes == sum(w.nbytes for w in plan.weights)
+    assert found.weight_bytes == sum(8 * q.synapses for q in plan.projections)
     assert found.bytes == pytest.approx(real, rel=0.1)
     # The buffer of spikes has one size for all networks and must not hide a wrong coefficient.
     fixed = sum(array.nbytes for array in engine._buffer)

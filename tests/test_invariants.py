@@ -296,6 +296,7 @@ def build(engine: str, plasticity: en.Rule) -> Any:
     with booked_late_from(1):
         found: Any = make_engine(engine, plan, lambda *batch: None)
     names = [p.name for p in net.populations]
+    rng = np.random.default_rng(5)
     for name, n in (("a", 3), ("b", 2), ("y", 2)):
         found.feed(names.index(name), en.Periodic(rng.normal(0, 1, (100, n)), rate=100))
     found.feed(names.index("c"), en.Periodic(np.eye(2)[rng.integers(0, 2, 40)], rate=20))

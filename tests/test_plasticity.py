@@ -34,7 +34,7 @@ def synapses(tau_x: float, tau_e: float, step_x: float, step_e: float, rule: en.
 
     projection = Projection(population("x", "sensor", 3), population("e", "output", 2), 0, None)
     pre, post = np.indices((3, 2)).reshape(2, -1)
-    return Synapses(projection, (pre, post), np.zeros((3, 2)), rule, rule.lr, 0.0)
+    return Synapses(projection, (pre, post), np.zeros((3, 2)), rule, rule.lr, 0.0, np.dtype(float))
 
 
 def learn(synapses: Synapses, *arrived: Any) -> bool:

@@ -3,11 +3,14 @@
 from eventnet.plot.cost import cost_figure
 from eventnet.plot.raster import raster_figure
 from eventnet.plot.signals import outputs_figure, signals_figure
-from eventnet.plot.style import PALETTE, STYLE, SUFFIXES, save
+from eventnet.plot.style import FAINT, NEGATIVE, PALETTE, POSITIVE, STYLE, SUFFIXES, save
 from eventnet.plot.weights import weights_figure
 
 __all__ = [
+    "FAINT",
+    "NEGATIVE",
     "PALETTE",
+    "POSITIVE",
     "STYLE",
     "SUFFIXES",
     "cost_figure",

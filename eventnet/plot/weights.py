@@ -38,7 +38,7 @@ def weights_figure(start: Weights, end: Weights | None = None) -> Figure:
     Examples
     --------
     >>> before, after = {"a -> b": np.zeros((2, 3))}, {"a -> b": np.eye(2, 3)}
-    >>> [axes.get_title() for axes in weights_figure(before, after).axes[:3]]
+    >>> [axes.get_title("left") for axes in weights_figure(before, after).axes[:3]]
     ['a -> b', 'change', '']
     """
     if not start:
