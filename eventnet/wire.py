@@ -94,6 +94,7 @@ class Client:
         self.shift: float | None = None  # from its clock to simulated time, s
         self.outgoing = bytearray()
         self.ended = False  # nothing more comes
+        self.deaf = False  # nothing more is read
         self.reason = "it has closed"
         self.held_back = False
 
@@ -114,10 +115,12 @@ class Client:
             sent = os.write(self.write, self.outgoing[: select.PIPE_BUF])
         except BlockingIOError:
             return
-        except OSError as error:  # nobody reads any more
+        except (
+            OSError
+        ) as error:  # nobody reads any more, but what was sent before may still wait here
             self.reason = f"writing: {error}"
+            self.deaf = True
             self.outgoing.clear()
-            self.ended = True
             return
         del self.outgoing[:sent]
 
@@ -206,6 +209,8 @@ class JsonWire:
         unit = self.units.get(name)
         shown = (values if unit is None else unit.back(values)).tolist()
         for client in self.clients:
+            if client.deaf:
+                continue
             shift = -self._epoch if self.clock == "unix" else client.shift or 0.0
             line = json.dumps({"name": name, "t": time - shift, "value": shown}).encode() + b"\n"
             if len(client.outgoing) + len(line) > OUTGOING:
