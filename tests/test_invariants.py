@@ -99,6 +99,7 @@ class Walk(RuleBasedStateMachine):
                 engine.feed(population, source)
             self.engines[name] = engine
         self.number = 0
+        self.keep()
 
     def both(self, action: Callable[[Any], Any]) -> None:
         for engine in self.engines.values():
@@ -179,12 +180,17 @@ class Walk(RuleBasedStateMachine):
         self.go_on("finish", then)
 
     @step()
-    def save_or_restore(self, then: tuple[float, bool]) -> None:
-        """Keep the state, or go back to the one that was kept."""
-        if self.saved is None:
-            self.saved = self.time, {name: engine.state() for name, engine in self.engines.items()}
-            self.go_on("save", then)
-            return
+    def save(self, then: tuple[float, bool]) -> None:
+        self.keep()
+        self.go_on("save", then)
+
+    def keep(self) -> None:
+        """Keep the state as it is."""
+        self.saved = self.time, {name: engine.state() for name, engine in self.engines.items()}
+
+    @step()
+    def restore(self, then: tuple[float, bool]) -> None:
+        """Go back to the state that was kept last, at first the one that the walk began with."""
         self.time, states = self.saved
         for name, engine in self.engines.items():
             engine.restore(states[name])
