@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
@@ -93,7 +94,7 @@ def drifting(images: NDArray[np.uint8], ticks: int, t0: float = 0.0, times: int 
     return Drifting(images, lambda _: np.arange(len(images)), times, 1.0, ticks, t0=t0)
 
 
-class Learner:
+class Learner(ABC):
     """Learns a part of the digits in even repetitions, and reads some without learning in odd ones.
 
     Making frames is not in its times.
@@ -129,17 +130,17 @@ class Learner:
         read = self.read(images)
         return {"test %": percent(read, labels), "right": (read == labels).tolist()}
 
+    @abstractmethod
     def learn(self, part: int, scale: float) -> Repetition:
         """Learn a part, at a scale of the rate."""
-        raise NotImplementedError
 
+    @abstractmethod
     def show(self) -> Repetition:
         """Show digits."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, images: NDArray[np.uint8]) -> NDArray[np.int64]:
         """Return what each digit is taken for at its last frame."""
-        raise NotImplementedError
 
 
 class Spiking(Learner):
