@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,11 @@ from eventnet.mlp import Mlp
 from eventnet.network import Network
 from eventnet.plasticity import STDP
 from eventnet.simulation import Simulation
+from eventnet.sources import Levels
 from eventnet.trial import VALIDATION, percent
 
 Floats = NDArray[np.float64]
+Bytes = NDArray[np.uint8]
 
 TICKS = (1, 4, 16, 64, 256)
 """Frames a digit, each of which is shown for a second."""
@@ -53,24 +55,12 @@ DENSE = "Numba, skipping zeros"
 CHUNK = 2_048  # frames that the dense step takes at a time
 
 
-class Frames(Protocol):
-    """A source of frames."""
-
-    @property
-    def width(self) -> int:
-        """Pixels."""
-
-    def __len__(self) -> int: ...
-
-    def block(self, start: int, stop: int) -> tuple[Floats, Floats]:
-        """Return times and pixels."""
-
-
 class Clocked:
     """A source that tells how long it took to make its blocks."""
 
-    def __init__(self, source: Frames) -> None:
+    def __init__(self, source: Levels) -> None:
         self.source, self.wall_s = source, 0.0
+        self.levels = source.levels
 
     @property
     def width(self) -> int:
@@ -85,6 +75,13 @@ class Clocked:
         """Return the times and the pixels of frames start to stop - 1."""
         begin = time.perf_counter()
         made = self.source.block(start, stop)
+        self.wall_s += time.perf_counter() - begin
+        return made
+
+    def codes(self, start: int, stop: int) -> tuple[Floats, Bytes]:
+        """Return the times and the bytes of frames start to stop - 1."""
+        begin = time.perf_counter()
+        made = self.source.codes(start, stop)
         self.wall_s += time.perf_counter() - begin
         return made
 

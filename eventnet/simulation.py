@@ -34,13 +34,15 @@ from eventnet.network import (
 )
 from eventnet.plasticity import Rule
 from eventnet.sources import (
-    Checked,
     Periodic,
     Recording,
     Source,
     SpikeTrain,
     held_at,
     with_hold,
+)
+from eventnet.sources import (
+    checked as checked_source,
 )
 from eventnet.world import Change, Probe, Sampled, Sampler, World, check_values
 
@@ -715,7 +717,7 @@ class Simulation:
                     f"samples of width {source.width} for {population.name}: its size is "
                     f"{population.size}"
                 )
-            checked = Checked(
+            checked = checked_source(
                 source, population.name, lambda values, k: check_values(population, values, "", k)
             )
             if len(source):

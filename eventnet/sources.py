@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from eventnet.raster import Raster
 
 Floats = NDArray[np.float64]
+Bytes = NDArray[np.uint8]
 
 
 class Source(Protocol):
@@ -58,6 +59,35 @@ class Source(Protocol):
         """Return the times (n,) in s and the values (n, width) of samples start to stop - 1.
 
         Times never decrease; ``n = min(stop, len(self)) - start``.
+        """
+        ...
+
+
+@runtime_checkable
+class Levels(Source, Protocol):
+    """A source whose samples are bytes that stand for levels: a camera's pixels, say.
+
+    On a clock they go to the network as they are, and only those that differ from the sample before
+    are looked up. Elsewhere, and for whoever asks for a `block`, the source is as any other.
+
+    Examples
+    --------
+    >>> from eventnet.data.epochs import Images, orders
+    >>> pixels = np.array([[0, 51], [102, 255]], dtype=np.uint8)
+    >>> source = Images(pixels, orders("given", pixels), epochs=1, rate=50.0)
+    >>> isinstance(source, Levels), source.codes(1, 2)[1].tolist(), source.levels[51]
+    (True, [[102, 255]], 0.2)
+    """
+
+    @property
+    def levels(self) -> Floats:
+        """Return what each byte stands for, (n,) with n <= 256."""
+        ...
+
+    def codes(self, start: int, stop: int) -> tuple[Floats, Bytes]:
+        """Return the times (n,) in s and the bytes (n, width) of samples start to stop - 1.
+
+        As `block` does, and in step with it: ``levels[codes]`` are the values.
         """
         ...
 
@@ -219,10 +249,18 @@ class Checked:
         """Return times (n,) and values (n, width) of samples `start` to `stop` - 1."""
         given = self.source.block(start, stop)
         times, values = (np.asarray(array, dtype=np.float64) for array in given)
+        self._take("block", start, stop, times, values)
+        self._check(values, start)
+        return times, values
+
+    def _take(
+        self, what: str, start: int, stop: int, times: Floats, values: NDArray[np.generic]
+    ) -> None:
+        """Check the shapes of a block and its times."""
         n = min(stop, len(self)) - start
         if times.shape != (n,) or values.shape != (n, self.width):
             raise DataError(
-                f"block({start}, {stop}) of the source of {self.owner}: times of shape {times.shape} "
+                f"{what}({start}, {stop}) of the source of {self.owner}: times of shape {times.shape} "
                 f"and values of shape {values.shape}; must be ({n},) and ({n}, {self.width})"
             )
         due, last = self._last
@@ -234,9 +272,55 @@ class Checked:
                 f"time {times[k]} s at sample {start + k} of the source of {self.owner}: must be "
                 "finite and not less than the one before"
             )
-        self._check(values, start)
         self._last = start + n, float(before[-1])
-        return times, values
+
+
+class CheckedLevels(Checked):
+    """The same of a source of `Levels`: these are checked once, then only the bytes' shape and type.
+
+    Parameters
+    ----------
+    source : Levels
+    owner, check
+        As in `Checked`.
+
+    Raises
+    ------
+    DataError
+        For levels or bytes of another shape or type, and as `Checked`.
+    """
+
+    def __init__(self, source: Levels, owner: str, check: Callable[[Floats, int], None]) -> None:
+        super().__init__(source, owner, check)
+        self._coded = source
+        self.levels = np.asarray(source.levels, dtype=np.float64)
+        if self.levels.ndim != 1 or not 0 < len(self.levels) <= 256:
+            raise DataError(
+                f"levels of shape {self.levels.shape} of the source of {owner}: must be (n,), 1 to 256"
+            )
+        if not np.isfinite(self.levels).all():
+            raise DataError(f"levels of the source of {owner}: must be finite")
+
+    def codes(self, start: int, stop: int) -> tuple[Floats, Bytes]:
+        """Return times (n,) and bytes (n, width) of samples `start` to `stop` - 1."""
+        times, codes = self._coded.codes(start, stop)
+        times, codes = np.asarray(times, dtype=np.float64), np.asarray(codes)
+        self._take("codes", start, stop, times, codes)
+        if codes.dtype != np.uint8:
+            raise DataError(
+                f"codes of type {codes.dtype} of the source of {self.owner}: must be uint8"
+            )
+        if len(self.levels) < 256 and codes.size and codes.max() >= len(self.levels):
+            raise DataError(
+                f"code {codes.max()} of the source of {self.owner}: there are {len(self.levels)} levels"
+            )
+        return times, codes
+
+
+def checked(source: Source, owner: str, check: Callable[[Floats, int], None]) -> Checked:
+    """Return a source whose every block is checked, and which has levels if `source` has."""
+    kind = CheckedLevels if isinstance(source, Levels) else Checked
+    return kind(source, owner, check)
 
 
 def held_at(source: Source, times: Floats) -> Floats:

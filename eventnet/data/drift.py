@@ -98,10 +98,15 @@ class Drifting(Images):
         _drift(self._images, places, first, start, self.ticks, self.distance, self._padded, frames)
         return frames
 
-    def block(self, start: int, stop: int) -> tuple[Floats, Floats]:
-        """Return the times (n,) in s and the pixels (n, width), 0 to 1, of frames start to stop - 1."""
+    def codes(self, start: int, stop: int) -> tuple[Floats, Bytes]:
+        """Return the times (n,) in s and the bytes (n, width) of frames start to stop - 1."""
         frames = self.frames(start, stop)
         times = self.t0 + np.arange(start, start + len(frames)) / (self.rate * self.ticks)
+        return times, frames
+
+    def block(self, start: int, stop: int) -> tuple[Floats, Floats]:
+        """Return the times (n,) in s and the pixels (n, width), 0 to 1, of frames start to stop - 1."""
+        times, frames = self.codes(start, stop)
         return times, frames / 255
 
 

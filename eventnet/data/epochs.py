@@ -200,12 +200,19 @@ class Images(Epochs):
                 f"images of type {images.dtype} and shape {images.shape}: must be uint8 (n, pixels)"
             )
         self._images = images
+        self.levels = np.arange(256) / 255
         super().__init__(len(images), order_of_epoch, epochs, rate, t0)
 
     @property
     def width(self) -> int:
         """Return the number of pixels."""
         return int(self._images.shape[1])
+
+    def codes(self, start: int, stop: int) -> tuple[Floats, Bytes]:
+        """Return the times (n,) in s and the bytes (n, width) of images start to stop - 1."""
+        start, stop, _ = slice(start, stop).indices(len(self))
+        times = self.t0 + np.arange(start, stop) / self.rate
+        return times, self._images[self._places(start, stop)]
 
     def _values(self, places: Order) -> Floats:
         return self._images[places] / 255

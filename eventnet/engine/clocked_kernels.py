@@ -78,6 +78,7 @@ class Net(NamedTuple):
     has_error: Array  # (P,) bool: encodes an error
     error_alpha: Array  # (P,)
     error_relative: Array  # (P,)
+    word_first: Array  # (P+1,) offset of the words of a sensor or an output
     constant: Array  # (P,) bool: a sensor that carries learned biases, no spikes
     teacher: Array  # (P,) the projection that carries its learned bias, -1: none
     keeps_pre: Array  # (P,) bool: its presynaptic trace is needed
@@ -140,6 +141,8 @@ class State(NamedTuple):
     ticks: Array  # (Q,) of the window that have passed
     taken: Array  # (Q,) slots of the window that are taken
     fade: Array  # (Q,) k_alpha to the window's ticks so far
+    word: Array  # the bytes that x stands for, by eights
+    coded: Array  # (P,) bool: it does
     written: Array  # (N,) values written by the world
     written_time: Array  # (P,) s, when they take effect; inf: none
     rate: Array  # (Q,) learning rate a tick
@@ -413,6 +416,16 @@ def tick_time(k: int, clock: Array) -> float:
 
 
 @kernel
+def look_up(held: Array, level: Array, code: Array, words: Array, word: Array, known: bool) -> None:
+    """Write into `held` the levels of bytes; `known`: those of `word` stand there (writes word too)."""
+    for k in range(word.shape[0]):
+        if not known or words[k] != word[k]:
+            word[k] = words[k]
+            for i in range(8 * k, min(8 * k + 8, held.shape[0])):
+                held[i] = level[code[i]]
+
+
+@kernel
 def take_samples(t: float, net: Net, state: State, feed: Feed, counts: Counts) -> None:
     """Let each sensor and target take the latest it was given up to time `t`, recorded or written."""
     reading = False
@@ -425,7 +438,7 @@ def take_samples(t: float, net: Net, state: State, feed: Feed, counts: Counts) -
         while (
             feed.cursor[p] < feed.samples[p] and feed.time[feed.time_first[p] + feed.cursor[p]] <= t
         ):
-            found = feed.value_first[p] + feed.cursor[p] * size
+            found = feed.cursor[p]
             latest = feed.time[feed.time_first[p] + feed.cursor[p]]
             feed.cursor[p] += 1
         written = state.written_time[p]
@@ -434,8 +447,17 @@ def take_samples(t: float, net: Net, state: State, feed: Feed, counts: Counts) -
         held = state.y if net.kind[p] == OUTPUT else state.x
         if latest <= written <= t:
             copy(held[a : a + size], state.written[a : a + size])
+            state.coded[p] = False
+        elif feed.coded[p]:
+            word = state.word[net.word_first[p] : net.word_first[p + 1]]
+            place = feed.value_first[p] + found * word.shape[0]
+            words = feed.word[place : place + word.shape[0]]
+            code = feed.code[8 * place : 8 * place + size]
+            look_up(held[a : a + size], feed.level[p], code, words, word, state.coded[p])
+            state.coded[p] = True
         else:
-            copy(held[a : a + size], feed.value[found : found + size])
+            place = feed.value_first[p] + found * size
+            copy(held[a : a + size], feed.value[place : place + size])
         if written <= t:
             state.written_time[p] = np.inf
         reading = reading or net.kind[p] == SENSOR

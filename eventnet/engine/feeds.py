@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from eventnet.engine.arrays import Feed
+import numpy as np
+from numpy.typing import NDArray
+
+from eventnet.engine.arrays import Feed, aligned
 from eventnet.engine.bound import bind
-from eventnet.sources import Source
+from eventnet.sources import Levels, Source
 
 BLOCK_VALUES = 1 << 18
 """Values that one source hands over at a time."""
+
+BLOCK_BYTES = 1 << 20
+"""The same of bytes."""
+
+
+def words_of(width: int) -> int:
+    """Return how many words of eight bytes hold a sample of so many."""
+    return -(-width // 8)
 
 
 class Feeds:
@@ -19,11 +30,13 @@ class Feeds:
     ----------
     sizes : list of int
         Neurons of each population: a source of spikes hands over at least one whole instant.
+    coded : bool
+        The engine takes bytes from sources that have them (`Levels`).
     """
 
-    def __init__(self, sizes: list[int]) -> None:
+    def __init__(self, sizes: list[int], coded: bool = False) -> None:
         n = len(sizes)
-        self._sizes = sizes
+        self._sizes, self._coded = sizes, coded
         self._sources: dict[int, Source] = {}
         self._given: dict[int, int] = {}
         self.arrays = bind(
@@ -36,6 +49,10 @@ class Feeds:
                 value_first=np.zeros(n, dtype=np.int64),
                 time=np.zeros(0),
                 value=np.zeros(0),
+                coded=np.zeros(n, dtype=np.bool_),
+                level=np.zeros((n, 256)),
+                word=np.zeros(0, dtype=np.uint64),
+                code=np.zeros(0, dtype=np.uint8),
             )
         )
 
@@ -44,15 +61,28 @@ class Feeds:
         cursors = self.cursors()
         self._sources[population] = source
         feed = self.arrays
-        time_size = value_size = 0
+        time_size = value_size = word_size = 0
         for p, found in self._sources.items():
-            room = max(BLOCK_VALUES // found.width, self._sizes[p])
+            feed.coded[p] = self._coded and isinstance(found, Levels)
+            size = BLOCK_BYTES if feed.coded[p] else BLOCK_VALUES
+            room = max(size // found.width, self._sizes[p])
             capacity = min(room, max(len(found), 1))
-            feed.capacity[p] = capacity
-            feed.time_first[p], feed.value_first[p] = time_size, value_size
+            feed.capacity[p], feed.time_first[p] = capacity, time_size
             time_size += capacity
-            value_size += capacity * found.width
-        self.arrays = feed._replace(time=np.zeros(time_size), value=np.zeros(value_size))
+            if isinstance(found, Levels) and feed.coded[p]:
+                feed.value_first[p] = word_size
+                feed.level[p, : len(found.levels)] = found.levels
+                word_size += capacity * words_of(found.width)
+            else:
+                feed.value_first[p] = value_size
+                value_size += capacity * found.width
+        word = aligned(word_size, np.uint64)
+        self.arrays = feed._replace(
+            time=np.zeros(time_size),
+            value=np.zeros(value_size),
+            word=word,
+            code=word.view(np.uint8),
+        )
         self.go_to(cursors | {population: 0})
 
     def refill(self) -> None:
@@ -61,10 +91,18 @@ class Feeds:
         for p, source in self._sources.items():
             if feed.more[p] and feed.cursor[p] == feed.samples[p]:
                 start = self._given[p]
-                times, values = source.block(start, start + int(feed.capacity[p]))
+                stop = start + int(feed.capacity[p])
                 a, b = feed.time_first[p], feed.value_first[p]
+                values: NDArray[Any]
+                if isinstance(source, Levels) and feed.coded[p]:
+                    times, values = source.codes(start, stop)
+                    words = words_of(source.width)
+                    samples = feed.code[8 * b : 8 * (b + len(times) * words)]
+                    samples.reshape(-1, 8 * words)[:, : source.width] = values
+                else:
+                    times, values = source.block(start, stop)
+                    feed.value[b : b + values.size] = values.ravel()
                 feed.time[a : a + len(times)] = times
-                feed.value[b : b + values.size] = values.ravel()
                 feed.samples[p], feed.cursor[p] = len(times), 0
                 self._given[p] = start + len(times)
                 feed.more[p] = self._given[p] < len(source)
