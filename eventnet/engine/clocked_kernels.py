@@ -21,7 +21,7 @@ from eventnet.engine.arrays import (
     Feed,
 )
 from eventnet.engine.equations import MAX_COUNT, fade
-from eventnet.engine.jit import Array, kernel, summing
+from eventnet.engine.jit import Array, apart, kernel, summing
 from eventnet.engine.learning import fade_all
 
 ROUNDING = 6755399441055744.0
@@ -211,14 +211,14 @@ def size_of(a: Array) -> float:
     return total
 
 
-@kernel
+@apart
 def copy(out: Array, values: Array) -> None:
     """Write `values` into `out`."""
     for k in range(out.shape[0]):
         out[k] = values[k]
 
 
-@kernel
+@apart
 def add_row(out: Array, row: Array, factor: float) -> None:
     """Add ``factor*row`` to `out` in place."""
     for k in range(out.shape[0]):
@@ -235,7 +235,7 @@ def add_spikes(out: Array, count: Array, spike: Array, n: int, factor: float) ->
         out[spike[k]] += factor * count[spike[k]]
 
 
-@kernel
+@apart
 def add_four(
     out: Array, a: Array, b: Array, c: Array, d: Array, fa: float, fb: float, fc: float, fd: float
 ) -> None:
@@ -244,7 +244,7 @@ def add_four(
         out[k] += fa * a[k] + fb * b[k] + (fc * c[k] + fd * d[k])
 
 
-@kernel
+@apart
 def add_eight(
     out: Array,
     a: Array,
@@ -309,7 +309,7 @@ def add_dots(
         out[k] += amplitude * total
 
 
-@kernel
+@apart
 def decode(trace: Array, factor: float, arrived: Array, out: Array) -> None:
     """Let `trace` decay and take what has arrived (Eq. 5), and add it to `out`; all in place."""
     for k in range(trace.shape[0]):
@@ -317,7 +317,7 @@ def decode(trace: Array, factor: float, arrived: Array, out: Array) -> None:
         out[k] += trace[k]
 
 
-@kernel
+@apart
 def activate(z: Array, on: Array, leak: float) -> None:
     """Replace z by h(z) and write h' into `on`."""
     for j in range(z.shape[0]):
@@ -325,7 +325,7 @@ def activate(z: Array, on: Array, leak: float) -> None:
         z[j] *= on[j]
 
 
-@kernel
+@apart
 def encode(x: Array, last: Array, phi: Array, count: Array, alpha: float, beta: float) -> int:
     """Encode and quantize one tick (Eq. 4, 3): writes last, phi and count.
 
@@ -377,7 +377,7 @@ def count_nonzero(a: Array) -> int:
     return n
 
 
-@kernel
+@apart
 def softmax_error(z: Array, y: Array, e: Array) -> None:
     """Write ``softmax(z) - y``, or 0 where any target is missing, into `e`."""
     missing = 0
@@ -396,7 +396,7 @@ def softmax_error(z: Array, y: Array, e: Array) -> None:
         e[k] = e[k] / total - y[k]
 
 
-@kernel
+@apart
 def squared_error(z: Array, y: Array, e: Array) -> None:
     """Write ``z - y``, or 0 where the target is missing, into `e`."""
     for k in range(z.shape[0]):
@@ -415,7 +415,7 @@ def tick_time(k: int, clock: Array) -> float:
     return time
 
 
-@kernel
+@apart
 def look_up(held: Array, level: Array, code: Array, words: Array, word: Array, known: bool) -> None:
     """Write into `held` the levels of bytes; `known`: those of `word` stand there (writes word too)."""
     for k in range(word.shape[0]):

@@ -40,11 +40,21 @@ def summing(function: Function) -> Function:
     return _compiled(function, fastmath={"reassoc", "contract"})
 
 
-def _compiled(function: Function, **options: Any) -> Function:
+def apart(function: Function) -> Function:
+    """Compile a loop over arrays of which none that it writes overlaps another: no test for that.
+
+    Products and sums may be fused, which rounds once instead of twice.
+    """
+    return _compiled(function, compiler=ApartCompiler, fastmath={"contract"})
+
+
+def _compiled(function: Function, compiler: Any = None, **options: Any) -> Function:
     # Without Numba's runtime no kernel can allocate, and passing tuples of arrays costs no
     # reference counting, which otherwise takes most of an instant (docs/decisions/0002).
     options["_nrt"] = False
-    return function if config.DISABLE_JIT else cast(Function, Kernel(function, options))
+    if config.DISABLE_JIT:
+        return function
+    return cast(Function, Kernel(function, options, compiler or PartCompiler))
 
 
 class Kernel(CPUDispatcher):  # type: ignore[misc]
@@ -54,10 +64,12 @@ class Kernel(CPUDispatcher):  # type: ignore[misc]
     library that it is linked into: for an equation five calls below `advance` six times.
     """
 
-    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
+    def __init__(
+        self, function: Callable[..., Any], options: dict[str, Any], compiler: type[PartCompiler]
+    ) -> None:
         self._options = options
         part = {"nopython": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-        super().__init__(function, targetoptions=options | part, pipeline_class=PartCompiler)
+        super().__init__(function, targetoptions=options | part, pipeline_class=compiler)
 
     def __call__(self, *values: Any) -> Any:
         """Call it from Python: compiled by itself, with all that it calls, and cached."""
@@ -149,3 +161,13 @@ class PartCompiler(CompilerBase):  # type: ignore[misc]
                 manager.add_pass(PartLowering if step is NativeLowering else step, description)
         manager.finalize()
         return [manager]
+
+
+class ApartCompiler(PartCompiler):
+    """The same for `apart`."""
+
+    def __init__(
+        self, typing: Any, target: Any, library: Any, args: Any, returned: Any, flags: Any, own: Any
+    ) -> None:
+        flags.noalias = True
+        super().__init__(typing, target, library, args, returned, flags, own)
