@@ -346,25 +346,24 @@ def encode(x: Array, last: Array, phi: Array, count: Array, alpha: float, beta: 
     return fired if bad == 0 else -1
 
 
-@kernel
-def list_spikes(count: Array, spike: Array, n: int) -> int:
-    """Write the `n` neurons with a count into `spike`; return the sum of ``|count|``."""
+@apart
+def list_spikes(count: Array, spike: Array) -> int:
+    """Write the neurons with a count into `spike`; return the sum of ``|count|``."""
     size = 0.0
-    if n * FEW > count.shape[0]:  # then a branch would be mispredicted too often
-        m = 0
-        for k in range(count.shape[0]):
-            spike[m] = k
-            m += count[k] != 0.0
-    else:
-        m = 0
-        k = 0
-        while m < n:
-            if count[k] != 0.0:
-                spike[m] = k
-                m += 1
-            k += 1
-    for m in range(n):
-        size += abs(count[spike[m]])
+    found = 0
+    for block in range(count.shape[0] // 8):
+        a = 8 * block
+        four = abs(count[a]) + abs(count[a + 1]) + (abs(count[a + 2]) + abs(count[a + 3]))
+        last = abs(count[a + 4]) + abs(count[a + 5]) + (abs(count[a + 6]) + abs(count[a + 7]))
+        if four + last != 0.0:
+            size += four + last
+            for k in range(a, a + 8):  # a branch would be mispredicted too often
+                spike[found] = k
+                found += count[k] != 0.0
+    for k in range(count.shape[0] // 8 * 8, count.shape[0]):
+        spike[found] = k
+        found += count[k] != 0.0
+        size += abs(count[k])
     return int(size)
 
 
@@ -480,7 +479,7 @@ def encode_forward(p: int, net: Net, state: State, scratch: Scratch) -> bool:
     count, spike = scratch.spike_count[a:b], scratch.spike[a:b]
     n = encode(state.x[a:b], state.last[a:b], state.phi[a:b], count, net.alpha[p], state.beta[p])
     scratch.spikes[p] = n
-    scratch.quanta[p] = list_spikes(count, spike, n)
+    scratch.quanta[p] = list_spikes(count, spike) if n > 0 else 0
     return n >= 0
 
 
@@ -498,7 +497,7 @@ def encode_error(p: int, net: Net, state: State, scratch: Scratch) -> bool:
         state.error_beta[p],
     )
     scratch.error_spikes[p] = n
-    scratch.error_quanta[p] = list_spikes(count, spike, n)
+    scratch.error_quanta[p] = list_spikes(count, spike) if n > 0 else 0
     return n >= 0
 
 
