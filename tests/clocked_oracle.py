@@ -87,6 +87,7 @@ class Oracle:
     leak: float = 0.0
     loss: str = "softmax"
     learn_bias: bool = False
+    cap: float = np.inf
 
     def __post_init__(self) -> None:
         self.forward = {
@@ -134,8 +135,9 @@ class Oracle:
             self.e[name] = np.where(self.z[name] >= 0, 1.0, self.leak) * error
             self.backward[name](self.e[name])
 
+        rate = {name: self.guarded(name) for name in self.b}
         for k in self.synapses:
-            k.w = k.w - self.lr * self.gradient(k)
+            k.w = k.w - rate[k.target] * self.gradient(k)
             s, s_e = self.forward[k.source].s, self.backward[k.target].s
             n_in, n_out = k.w.shape
             rows, columns = int(np.abs(s).sum()) * n_out, int(np.abs(s_e).sum()) * n_in
@@ -143,9 +145,14 @@ class Oracle:
             self.operations[k.source, k.target] += (rows, crosses, rows + columns)
         if self.learn_bias:
             for name in self.b:
-                self.b[name] = self.b[name] - self.lr * self.e[name]
+                self.b[name] = self.b[name] - rate[name] * self.e[name]
         for coder in (*self.forward.values(), *self.backward.values()):
             coder.adapt()
+
+    def guarded(self, target: str) -> float:
+        x = [self.x[k.source] for k in self.synapses if k.target == target]
+        power = sum(float((a**2).sum()) for a in x) + self.learn_bias
+        return min(self.lr, self.cap / power) if power > 0 else self.lr
 
     def gradient(self, k: Synapses) -> Array:
         f, b = self.forward[k.source], self.backward[k.target]

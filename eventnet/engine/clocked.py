@@ -8,7 +8,9 @@ as they stood when it began:
   (Eq. 3, halves to the even number), decode ``y <- k_alpha*y + k_beta*(s @ W)``, ``z = b + y``
   (Eq. 5, 7): the bias stands outside the decoder;
 * output error ``dL/dz``, hidden error ``h'(z)*decode(s_e @ W.T)`` (Eq. 12), each through its own coder;
-* plasticity, one of four rules whose sums over time agree; weights are read before any is changed;
+* plasticity, one of four rules whose sums over time agree; weights are read before any is changed; the
+  rate a tick is ``lr*dt``, or with a guard ``min(lr*dt, cap/sum_q |x_q|^2)`` over the signals by which a
+  target learns;
 * learned biases, ``b -= lr*dt*e`` with the raw error, and adaptive scales (Eq. 21).
 
 The stages stand in `clocked_kernels`. Weights are float64 or float32, all else is float64. What the
@@ -80,7 +82,7 @@ class ClockedEngine:
     Raises
     ------
     ConfigError
-        For what the paper's algorithm has not: delays, thresholds other than 1/2, the guard, other
+        For what the paper's algorithm has not: delays, thresholds other than 1/2, other
         rules, sparse or bounded projections, sources of spikes; for two biases on one population;
         for a rule that needs fading traces and a coder that never fades.
     """
@@ -115,6 +117,8 @@ class ClockedEngine:
                 error_spike=np.zeros(neurons + 1, dtype=np.int64),
                 error_spikes=np.zeros(n, dtype=np.int64),
                 error_quanta=np.zeros(n, dtype=np.int64),
+                rate=np.zeros(len(plan.projections)),
+                power=np.zeros(n),
                 overlap=np.zeros(kernels.MOST_SLOTS),
                 item=np.zeros(kernels.MOST_SLOTS + 4, dtype=np.int64),
                 share=np.zeros(kernels.MOST_SLOTS + 4),
@@ -125,7 +129,7 @@ class ClockedEngine:
         self._counts = bind(
             kernels.Counts(
                 population=np.zeros((n, 6), dtype=np.int64),
-                projection=np.zeros((len(plan.projections), 4), dtype=np.int64),
+                projection=np.zeros((len(plan.projections), 5), dtype=np.int64),
                 network=np.zeros(4, dtype=np.int64),
             )
         )
@@ -344,6 +348,7 @@ class ClockedEngine:
             for at, crossed, fan in passes:
                 row[at : at + 2] = crossed
                 row[at + 2 : at + 4] = crossed * fan
+            row[ar.GUARDED] = counts.projection[q.index, kernels.GUARDED]
             row[ar.BOOKED] = counts.projection[q.index, kernels.BOOKED_ROWS] * n_out
             row[ar.SKIP_FORWARD] = counts.projection[q.index, kernels.SKIP_FORWARD]
             row[ar.SKIP_BACKWARD] = counts.projection[q.index, kernels.SKIP_BACKWARD]
@@ -489,11 +494,6 @@ def _check(plan: Plan) -> None:
         raise ConfigError(
             f"rule {plan.rule.name}: a clocked network has {', '.join(kernels.RULES)}"
         )
-    cap = getattr(plan.rule, "cap", None)
-    if cap is not None:
-        raise ConfigError(
-            f"cap={cap} on {plan.rule.name}: the paper's algorithm has no guard; give cap=None"
-        )
 
 
 def _grouped(
@@ -600,6 +600,7 @@ def _net(plan: Plan, dt: float, adapt: float) -> kernels.Net:
             [math.prod(q.shape) * (plastic[q.index] and rule == kernels.PAST) for q in projs]
         ),
         rule=np.array([rule], dtype=np.int64),
+        cap=np.array([getattr(plan.rule, "limit", np.inf)]),
         eta=np.array([adapt]),
         clock=np.array([plan.t0, whole(1.0 / dt)]),
     )

@@ -55,7 +55,7 @@ FUTURE, PAST, RECONSTRUCTION, TRUE = range(4)
 EVENTS, QUANTA, ERROR_EVENTS, ERROR_QUANTA, LEARNED_EVENTS, LEARNED_QUANTA = range(6)
 
 # Columns of what is counted of a projection beyond its populations' spikes.
-BOOKED_ROWS, SKIP_FORWARD, SKIP_BACKWARD, SKIP_UPDATE = range(4)
+BOOKED_ROWS, SKIP_FORWARD, SKIP_BACKWARD, SKIP_UPDATE, GUARDED = range(5)
 
 # Entries of the network's counters.
 TICKS, READINGS, TEACHINGS, LEARNED_TICKS = range(4)
@@ -109,6 +109,7 @@ class Net(NamedTuple):
     moves_first: Array  # (Q+1,) offset of late columns, slots + 1 blocks of them
     area_first: Array  # (Q+1,) offset of the past rule's products
     rule: Array  # (1,)
+    cap: Array  # (1,) of the guard, inf: none
     eta: Array  # (1,) adaptation rate of the scales, 0: fixed
     clock: Array  # t0, ticks per second
 
@@ -162,6 +163,8 @@ class Scratch(NamedTuple):
     error_spike: Array
     error_spikes: Array
     error_quanta: Array
+    rate: Array  # (Q,) learning rate in use
+    power: Array  # (P,) of the signals that a target learns by
     overlap: Array  # (MOST_SLOTS,)
     item: Array  # (MOST_SLOTS + 4,) slots of the window that have a share
     share: Array  # (MOST_SLOTS + 4,)
@@ -184,7 +187,7 @@ class Counts(NamedTuple):
     """What `ClockedEngine.counters` is made from."""
 
     population: Array  # (P, 6)
-    projection: Array  # (Q, 4)
+    projection: Array  # (Q, 5)
     network: Array  # (4,)
 
 
@@ -832,7 +835,7 @@ def learn(q: int, net: Net, state: State, weights: Array, scratch: Scratch, coun
     a, b = net.first[src], net.first[src + 1]
     c, d = net.first[dst], net.first[dst + 1]
     rule = net.rule[0]
-    rate = state.rate[q]
+    rate = scratch.rate[q]
     fade = net.alpha[src] * net.error_alpha[dst]
     w = weights[net.weight_first[q] : net.weight_first[q + 1]]
     flipped = net.flipped[q]
@@ -887,8 +890,32 @@ def take_spikes(net: Net, state: State, scratch: Scratch) -> None:
 
 
 @kernel
+def guard(net: Net, state: State, scratch: Scratch, counts: Counts) -> None:
+    """Write the learning rates in use: ``min(lr*dt, cap/sum_q |x_q|^2)`` over what a target learns by.
+
+    A step of the raw error e along x changes what corrects e by ``lr*dt*|x|^2*e``.
+    """
+    copy(scratch.rate, state.rate)
+    if net.cap[0] == np.inf:
+        return
+    scratch.power[:] = 0.0
+    for q in range(net.source.shape[0]):
+        if net.plastic[q]:
+            x = state.x[net.first[net.source[q]] : net.first[net.source[q] + 1]]
+            scratch.power[net.target[q]] += dot(x, x)
+    for p in range(net.kind.shape[0]):
+        scratch.power[p] += net.teacher[p] >= 0  # a learned bias
+    for q in range(net.source.shape[0]):
+        power = scratch.power[net.target[q]]
+        if state.rate[q] * power > net.cap[0]:
+            scratch.rate[q] = net.cap[0] / power
+            counts.projection[q, GUARDED] += 1
+
+
+@kernel
 def plasticity(net: Net, state: State, weights: Array, scratch: Scratch, counts: Counts) -> None:
     """Change weights, biases and traces at the end of a tick."""
+    guard(net, state, scratch, counts)
     for p in range(net.kind.shape[0]):
         if net.keeps_pre[p]:
             fade_all(state.pre[net.first[p] : net.first[p + 1]], net.alpha[p])
@@ -905,7 +932,7 @@ def plasticity(net: Net, state: State, weights: Array, scratch: Scratch, counts:
     for p in range(net.kind.shape[0]):
         if net.teacher[p] >= 0:
             a, b = net.first[p], net.first[p + 1]
-            add_row(state.bias[a:b], state.e[a:b], -state.rate[net.teacher[p]])
+            add_row(state.bias[a:b], state.e[a:b], -scratch.rate[net.teacher[p]])
 
 
 @kernel

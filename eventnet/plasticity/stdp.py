@@ -178,7 +178,9 @@ class STDP(BookedRule):
         The guard: the rate in use is ``min(lr, cap/sum_q c_q*max(N_q, J_q/2))`` over the target's
         plastic projections, where N is the sum of squares of the presynaptic traces and J that of
         the presynaptic spikes, fading with the sender's tau: it is jumps of the input that
-        destabilize the rule, at ``lr*c*J/2 > 1``. None turns the guard off.
+        destabilize the rule, at ``lr*c*J/2 > 1``. On a clock the rate a tick is
+        ``min(lr*dt, cap/sum_q |x_q|^2)``, x being the signals themselves. None turns the guard off,
+        as the paper has it.
 
     Examples
     --------
