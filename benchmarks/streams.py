@@ -43,11 +43,11 @@ ENVIRONMENTS = ("opponents",)
 LR_SCALES = (1.0, 0.25, 0.05)
 """By which learning rates fall, each for a third of the digits."""
 
-LR = 0.04
-TAU, STEP, HIDDEN_STEP, ERROR_STEP, HIDDEN_ERROR_STEP = 1.44, 0.3, 0.1, 0.1, 0.05
-"""One setting for all rates of frames; lr is that of a second."""
+LR, CAP = 0.2, 4.0
+TAU, STEP, HIDDEN_STEP, ERROR_STEP, HIDDEN_ERROR_STEP = 0.4, 0.4, 0.2, 0.1, 0.1
+"""One setting for all rates of frames; lr is that of a second, the guard's cap that of a frame."""
 
-DENSE_LR = {1: 0.04, 4: 0.12, 16: 0.3, 64: 0.3, 256: 0.12}
+DENSE_LR = {1: 0.06, 4: 0.2, 16: 0.45, 64: 0.9, 256: 0.12}
 """A second, so a frame learns at a part of it; the best of those tried on validation samples."""
 
 OURS = "eventnet, clocked", "eventnet, asynchronous"
@@ -147,7 +147,7 @@ class Spiking(Learner):
         super().__init__(task, ticks)
         self.sim = Simulation(
             network(self.initial),
-            plasticity=STDP(lr, cap=None if clocked else STDP.cap),
+            plasticity=STDP(lr, cap=CAP),
             clock=1 / ticks if clocked else None,
             raster=False,
             dtype=np.float32,

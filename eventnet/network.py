@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -483,15 +484,18 @@ class Network:
         raise unknown("projection", name, (p.name for p in self.projections))
 
     def _cycle(self, source: str, target: str) -> list[str]:
-        import networkx as nx
-
-        at_once = nx.DiGraph(
-            (q.source.name, q.target.name) for q in self.projections if q.delay == 0
-        )
-        at_once.add_edge(source, target)
-        if not nx.has_path(at_once, target, source):
-            return []
-        return [*nx.shortest_path(at_once, target, source), target]
+        """Return the populations of a cycle without delay that a projection would close, or none."""
+        graph = TopologicalSorter[str]({target: (source,)})
+        for q in self.projections:
+            if q.delay == 0:
+                graph.add(q.target.name, q.source.name)
+        try:
+            graph.prepare()
+        except CycleError as error:
+            cycle = list(error.args[1][1:])
+            first = cycle.index(target)
+            return [*cycle[first:], *cycle[:first], target]
+        return []
 
     def _add(
         self,

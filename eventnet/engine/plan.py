@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from graphlib import CycleError, TopologicalSorter
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -219,19 +221,26 @@ def _order(
     rank: Sequence[int],
 ) -> tuple[int, ...]:
     """Sort populations so that every edge leads forward, ties by `rank`."""
-    import networkx as nx
-
-    graph = nx.DiGraph()
-    graph.add_nodes_from(range(len(populations)))
-    graph.add_edges_from((a.index, b.index) for a, b in edges)
+    graph = TopologicalSorter[int](dict.fromkeys(range(len(populations)), ()))
+    for a, b in edges:
+        graph.add(b.index, a.index)
     try:
-        return tuple(nx.lexicographical_topological_sort(graph, key=lambda k: rank[k]))
-    except nx.NetworkXUnfeasible:
-        cycle = [populations[a].name for a, _ in nx.find_cycle(graph)]
+        graph.prepare()
+    except CycleError as error:
+        cycle = [populations[k].name for k in error.args[1]]
         raise ConfigError(
-            f"errors go round the cycle {' -> '.join([*cycle, cycle[0]])} in no time: give one of its "
+            f"errors go round the cycle {' -> '.join(cycle)} in no time: give one of its "
             "projections an error_delay"
         ) from None
+    found: list[int] = []
+    ready: list[tuple[int, int]] = []
+    while graph.is_active():
+        for k in graph.get_ready():
+            heappush(ready, (rank[k], k))
+        _, k = heappop(ready)
+        found.append(k)
+        graph.done(k)
+    return tuple(found)
 
 
 def _error_order(
