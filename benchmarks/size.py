@@ -16,21 +16,29 @@ from eventnet.bench.workers import BenchError, Entry, Told, interleave
 from eventnet.network import Network
 from eventnet.plasticity import STDP
 from eventnet.simulation import Simulation
-from eventnet.sources import Periodic, SpikeTrain
+from eventnet.sources import Recording, SpikeTrain
 
 FAN_IN = 1_000
 NEURONS = (1_000, 10_000, 100_000)
 LARGEST = 1_000_000
-"""Only on demand: inference needs 12 GB."""
+"""Only on demand: inference needs 9 GB."""
 
 LARGEST_LEARNING = 300_000
-SPIKES = 100_000
+SPIKES = 50_000
 """Into the network in a repetition, whatever its size."""
 
+RATE = 10.0
+"""Of a neuron of the source, Hz: the simulated time of a repetition is short where there are many."""
+
+TAU = 0.1
+"""s."""
+
 PACKETS = (1, 1_000)
-"""Spikes at one time."""
+"""Spikes at one time, in turn."""
 
 REPETITIONS = 3
+"""With packets of each size."""
+
 MEMORY_GB = 12.0
 ENVIRONMENTS = ()
 
@@ -45,8 +53,6 @@ class Sparse:
     neurons : int
     learn : bool
         The layer is an output, and learns to be silent.
-    packet : int
-        Spikes at one time, of neurons drawn at random.
     spikes : int
         In a repetition.
     memory_gb : float
@@ -60,7 +66,6 @@ class Sparse:
         task: Task,
         neurons: int,
         learn: bool,
-        packet: int,
         spikes: int = SPIKES,
         memory_gb: float = MEMORY_GB,
         **simulation: Any,
@@ -68,41 +73,56 @@ class Sparse:
         # What the interpreter and its libraries map is not used, but counted.
         limit = int((memory_gb + 1) * 2**30)
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        self.spikes, self.packet = spikes, packet
-        net = Network(tau=1.0)
+        self.neurons, self.spikes = neurons, spikes
+        net = Network(tau=TAU)
         net.source("source", neurons, step=1.0)
         if learn:
-            net.output("layer", neurons, error_step=0.5)
+            net.output("layer", neurons, error_step=0.5, threshold=1.0)
         else:
-            net.layer("layer", neurons, step=0.5)
+            net.layer("layer", neurons, step=0.5, threshold=1.0)
         net.connect("source", "layer", fan_in=min(FAN_IN, neurons))
         begin = time.perf_counter()
         self.sim = Simulation(
             net, plasticity=STDP(lr=1e-3) if learn else None, raster=False, **simulation
         )
         self.network_s = time.perf_counter() - begin
-        self.sim.feed("source", self._train(neurons))
+        self.random = np.random.default_rng(0)
+        # Until residuals are anywhere between the thresholds, and the sum of what arrives is level.
+        warm = max(neurons // 2, spikes)
+        sizes = [PACKETS[0]] * warm
+        for k in range(len(PACKETS) * REPETITIONS):
+            packet = PACKETS[k % len(PACKETS)]
+            sizes += [packet] * (spikes // packet)
+        ends = np.cumsum(sizes) / (neurons * RATE)
+        self.ends = ends[np.cumsum([warm, *(spikes // PACKETS[k % 2] for k in range(6))]) - 1]
+        self.sim.feed("source", self._train(np.array(sizes), ends))
         if learn:
-            self.sim.teach("layer", Periodic(np.zeros((1, neurons)), rate=1.0))
+            self.sim.teach("layer", Recording([0.0], np.zeros((1, neurons))))
 
-    def _train(self, neurons: int) -> SpikeTrain:
-        """Return the spikes of all repetitions: a repetition lasts a second."""
-        random = np.random.default_rng(0)
-        n = self.spikes * (REPETITIONS + 1)
-        packet = np.arange(n) // self.packet
-        times = (packet + 0.5) * self.packet / self.spikes
-        return SpikeTrain(times, random.integers(neurons, size=n))
+    def _train(self, sizes: Any, ends: Any) -> SpikeTrain:
+        """Return packets of these sizes, of neurons drawn at random."""
+        members = [
+            self.random.choice(self.neurons, int(n), replace=False, shuffle=False)
+            if n > 1
+            else self.random.integers(self.neurons, size=1)
+            for n in sizes
+        ]
+        return SpikeTrain(np.repeat(ends, sizes), np.concatenate(members))
 
     def prepare(self) -> None:
-        self.sim.run(until=0.0)
+        self.sim.run(until=self.ends[0])
 
     def repeat(self, k: int) -> Repetition:
         begin = time.perf_counter()
-        run = self.sim.run(until=float(k + 1))
+        run = self.sim.run(until=self.ends[k + 1])
+        wall_s = time.perf_counter() - begin
+        passes = run.cost.projections["source -> layer"]
         return {
+            "packet": PACKETS[k % len(PACKETS)],
             "units": run.cost.populations["source"]["events"],
-            "wall_s": time.perf_counter() - begin,
+            "wall_s": wall_s,
             "events": run.cost.events,
+            "synapses": sum(int(p.multiply_adds) for p in passes.values()),
         }
 
     def finish(self) -> dict[str, Any]:

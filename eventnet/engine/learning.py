@@ -27,14 +27,17 @@ from eventnet.engine.arrays import (
 )
 from eventnet.engine.equations import (
     BOOKING_PERIOD,
+    CLOCK_PERIOD,
     decay,
     fade,
     guarded_rate,
+    hold,
     strength,
     trace_window,
 )
 from eventnet.engine.flights import arriving
 from eventnet.engine.jit import Array, inlined, kernel
+from eventnet.engine.memory import AHEAD, prefetch
 
 # --------------------------------------------------------------------------------------------------
 # Rows and columns
@@ -172,6 +175,7 @@ def book(row: Array, booked: Array, owed: Array, charge: float) -> None:
 def book_reached(row: Array, booked: Array, owed: Array, reach: Array, charge: float) -> None:
     """Write into a row what it is owed, if it does not reach all targets."""
     for k in range(row.shape[0]):
+        prefetch(owed, reach[min(k + AHEAD, row.shape[0] - 1)])
         row[k] += charge * (owed[reach[k]] - booked[k])
         booked[k] = owed[reach[k]]
 
@@ -475,14 +479,22 @@ def learn_booked(
     trace only decays, x_hat_i(t) = charge_i*exp(-(t - origin)/tau), so that what a row has missed is
     charge_i times a number that is the same for all rows. Each postsynaptic spike adds to that
     number; a row books it when its neuron spikes. Projections that do not wait change at once.
+
+    Where rows are sparse and wait, postsynaptic traces are held as of `trace_clock`, and an instant
+    touches only those that its spikes reach.
     """
     tau = net.projection[q].pre_tau
+    post_tau = net.projection[q].post_tau
+    local = synapses.late and synapses.sparse
     scale = decay(t - state.projection[q].origin, tau)
     charge = synapses.charge
     trace = state.post[net.post_first[q] : net.post_first[q + 1]]
     owed = synapses.owed
-    fade_all(trace, decay(t - state.projection[q].trace_clock, net.projection[q].post_tau))
-    state.projection[q].trace_clock = t
+    elapsed = t - state.projection[q].trace_clock
+    if not local or elapsed > CLOCK_PERIOD * post_tau:
+        fade_all(trace, decay(elapsed, post_tau))
+        state.projection[q].trace_clock = t
+    factor = decay(t - state.projection[q].trace_clock, post_tau)
     rate = state.projection[q].rate
     if net.projection[q].cap < np.inf:
         total = total_strength(t, net.projection[q].target, net, state)
@@ -491,15 +503,14 @@ def learn_booked(
     for_row = rate * net.projection[q].for_row
     for_column = rate * net.projection[q].for_column
     for_pair = rate * net.projection[q].for_pair
-    effect = scratch.effect[: trace.shape[0]]
-    if n > 0:
+    effect = scratch.coincident if local else scratch.effect
+    if n > 0 and not local:
         for j in range(trace.shape[0]):
             effect[j] = for_row * trace[j]
     for k in range(at, at + m):
         j = post.neuron[k]
         e = net.projection[q].post_unit * post.quanta[k]
         effect[j] += for_pair * e
-        trace[j] += e
         change = (for_column * e) * scale
         if synapses.late:
             owed[j] += change
@@ -512,21 +523,38 @@ def learn_booked(
         x = net.projection[q].unit * quanta[k]
         a, b = row_of(i, synapses)
         row = synapses.weights[a:b]
-        if synapses.sparse:
+        if local:
+            change_row(row, synapses.reach[a:b], x, for_row * factor, trace, effect)
+        elif synapses.sparse:
             reach = synapses.reach[a:b]
             for place in range(row.shape[0]):
                 row[place] = clip(row[place] + x * effect[reach[place]], synapses)
         elif synapses.flipped:
-            for j in range(effect.shape[0]):
+            for j in range(trace.shape[0]):
                 place = j * synapses.n_in + i
                 synapses.weights[place] = clip(synapses.weights[place] + x * effect[j], synapses)
         elif synapses.bounded:
-            for j in range(effect.shape[0]):
+            for j in range(row.shape[0]):
                 row[j] = clip(row[j] + x * effect[j], synapses)
         else:
-            for j in range(effect.shape[0]):
+            for j in range(row.shape[0]):
                 row[j] += x * effect[j]
         charge[i] += x / scale
+    for k in range(at, at + m):
+        j = post.neuron[k]
+        trace[j] = hold(trace[j], factor, net.projection[q].post_unit * post.quanta[k])
+        if local:
+            effect[j] = 0.0
+
+
+@kernel
+def change_row(row: Array, reach: Array, x: float, gain: float, held: Array, more: Array) -> None:
+    """Add ``x*(gain*held + more)`` of its targets to a row that does not reach all."""
+    for k in range(row.shape[0]):
+        ahead = reach[min(k + AHEAD, row.shape[0] - 1)]
+        prefetch(held, ahead)
+        prefetch(more, ahead)
+        row[k] += x * (gain * held[reach[k]] + more[reach[k]])
 
 
 @inlined

@@ -1,0 +1,412 @@
+"""Deliveries to local populations: they touch the neurons that they reach, and no others.
+
+Such a population is large and its input sparse (`plan.LOCAL`). Its traces are held as of a clock that stands
+still for `CLOCK_PERIOD`, so that what nothing reaches stays as it is. Neurons that are reached are listed in
+the order in which rows reach them; of these the few that fire are sorted.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from eventnet.engine.arrays import (
+    FORWARD,
+    OUTPUT,
+    Buffer,
+    Counters,
+    Feed,
+    Flights,
+    Net,
+    Scratch,
+    State,
+)
+from eventnet.engine.equations import (
+    CLOCK_PERIOD,
+    MAX_COUNT,
+    arrive_held,
+    crossing,
+    decay,
+    fade,
+    hold,
+    quantize,
+    set_forward,
+    slope_of,
+    threshold_ahead,
+)
+from eventnet.engine.flights import arriving, emit
+from eventnet.engine.jit import Array, inlined, kernel
+from eventnet.engine.learning import Synapses, catch_up, count, row_of, synapses_of
+from eventnet.engine.memory import AHEAD, prefetch
+from eventnet.engine.tournament import next_leaf, put
+
+
+@kernel
+def forward_local(
+    t: float,
+    first_instant: bool,
+    p: int,
+    net: Net,
+    state: State,
+    weights: Array,
+    flights: Flights,
+    scratch: Scratch,
+    counters: Counters,
+    buffer: Buffer,
+) -> bool:
+    """Deliver to local layer or output `p`; return False if it diverged."""
+    a, b = net.first[p], net.first[p + 1]
+    here = net.trace_first[p]
+    arrived = scratch.arrived[here : here + b - a]
+    reached = scratch.reached[a + p : b + p + 1]
+    n = gather_local(p, net, state, weights, flights, scratch, counters, arrived, reached)
+    scratch.reaches[p] = n
+    tau = net.group_tau[net.group_first[p]]
+    if t - state.population[p].clock > CLOCK_PERIOD * tau:
+        set_all_forward(t, p, tau, net, state)
+    factor = decay(t - state.population[p].clock, tau)
+    if net.population[p].kind == OUTPUT:
+        u = state.u[here : here + b - a]
+        encoded = net.population[p].has_error and state.flags[1] != 0
+        return deliver_traces(factor, u, arrived, reached[:n], encoded)
+    if first_instant:
+        slope = slope_of(0.0, net.population[p].leak)
+        scratch.turned[p] = state.slope[a] != slope
+        state.slope[a:b] = slope
+    return deliver_cells(t, p, factor, arrived, reached[:n], net, state, scratch, buffer)
+
+
+@kernel
+def gather_local(
+    p: int,
+    net: Net,
+    state: State,
+    weights: Array,
+    flights: Flights,
+    scratch: Scratch,
+    counters: Counters,
+    arrived: Array,
+    reached: Array,
+) -> int:
+    """Sum what arrives at `p` in this instant and return how many it reaches (writes both arrays)."""
+    n = 0
+    for k in range(net.in_first[p], net.in_first[p + 1]):
+        q = net.in_list[k]
+        neuron, quanta, first, spikes = arriving(
+            q, net.projection[q].delay, net.projection[q].source, net.first, scratch.fired, flights
+        )
+        if spikes > 0:
+            synapses = synapses_of(q, net, state, weights, counters)
+            step = net.population[net.projection[q].source].step
+            n = add_reached(step, synapses, neuron, quanta, first, spikes, arrived, reached, n)
+    return n
+
+
+@inlined
+def add_reached(
+    step: float,
+    synapses: Synapses,
+    neuron: Array,
+    quanta: Array,
+    first: int,
+    n: int,
+    arrived: Array,
+    reached: Array,
+    already: int,
+) -> int:
+    """Add the rows of the neurons that fired to `arrived`, as `add_rows` does, and list whom they reach.
+
+    Returns how many are listed by now.
+    """
+    listed = already
+    for k in range(first, first + n):
+        i = neuron[k]
+        catch_up(i, synapses)
+        scale = step * quanta[k]
+        a, b = row_of(i, synapses)
+        row, reach = synapses.weights[a:b], synapses.reach[a:b]
+        for m in range(row.shape[0]):
+            prefetch(arrived, reach[min(m + AHEAD, row.shape[0] - 1)])
+            j = reach[m]
+            before = arrived[j]
+            reached[listed] = j
+            listed += math.isnan(before)
+            arrived[j] = (0.0 if math.isnan(before) else before) + scale * row[m]
+    count(
+        synapses.counts,
+        FORWARD,
+        quanta,
+        neuron,
+        first,
+        n,
+        synapses.n_out,
+        synapses.sparse,
+        synapses.span,
+    )
+    return listed
+
+
+@kernel
+def set_all_forward(t: float, p: int, tau: float, net: Net, state: State) -> None:
+    """Let the traces of local population `p` count from `t`."""
+    factor = decay(t - state.population[p].clock, tau)
+    state.population[p].clock = t
+    n = net.first[p + 1] - net.first[p]
+    if net.population[p].kind == OUTPUT:
+        u = state.u[net.trace_first[p] : net.trace_first[p] + n]
+        for j in range(n):
+            u[j] = set_forward(u[j], factor)
+    else:
+        cells = state.cells[net.cell_first[p] : net.cell_first[p + 1]]
+        for j in range(n):
+            cells[2 * j] = set_forward(cells[2 * j], factor)
+
+
+@kernel
+def deliver_traces(
+    factor: float, u: Array, arrived: Array, reached: Array, encoded: bool
+) -> bool:
+    """Deliver to an output (writes u); `arrived` is kept if an error is `encoded` from it."""
+    fine = True
+    for k in range(reached.shape[0]):
+        ahead = reached[min(k + AHEAD, reached.shape[0] - 1)]
+        prefetch(u, ahead)
+        prefetch(arrived, ahead)
+        j = reached[k]
+        u[j] = hold(u[j], factor, arrived[j])
+        fine = fine and abs(u[j]) < 1e300
+        if not encoded:
+            arrived[j] = np.nan
+    return fine
+
+
+@kernel
+def deliver_cells(
+    t: float,
+    p: int,
+    factor: float,
+    arrived: Array,
+    reached: Array,
+    net: Net,
+    state: State,
+    scratch: Scratch,
+    buffer: Buffer,
+) -> bool:
+    """Deliver to a layer and fire."""
+    a = net.first[p]
+    cells = state.cells[net.cell_first[p] : net.cell_first[p + 1]]
+    theta = net.population[p].theta
+    leak = net.population[p].leak
+    per_step = net.population[p].per_step
+    leaving = scratch.leaving
+    n = 0
+    fine = True
+    for k in range(reached.shape[0]):
+        ahead = reached[min(k + AHEAD, reached.shape[0] - 1)]
+        prefetch(cells, 2 * ahead)
+        prefetch(arrived, ahead)
+        j = reached[k]
+        after, before, now, jump = arrive_held(cells[2 * j], factor, arrived[j], leak, per_step)
+        arrived[j] = np.nan
+        phi = cells[2 * j + 1] + jump
+        cells[2 * j] = after
+        cells[2 * j + 1] = phi
+        fine = fine and abs(after) < 1e300
+        leaving[n] = j
+        n += not abs(phi) <= theta
+        if now != before:
+            state.slope[a + j] = now
+            scratch.turned[p] = True
+    if not fine:
+        return False
+    ascend(leaving, n, scratch.room)
+    for k in range(n):
+        j = leaving[k]
+        phi = cells[2 * j + 1]
+        if not abs(phi) <= MAX_COUNT:
+            return False
+        s = quantize(phi, theta, 0.0)
+        cells[2 * j + 1] = phi - s
+        emit(t, p, p, a, j, s, scratch.fired, buffer)
+    return True
+
+
+@kernel
+def ascend(values: Array, n: int, room: Array) -> None:
+    """Sort the first `n` values, by merging (writes room): one row's neurons are in order already."""
+    ordered = True
+    for k in range(1, n):
+        ordered = ordered and values[k - 1] <= values[k]
+    width = n if ordered else 1
+    while width < n:
+        for begin in range(0, n, 2 * width):
+            middle, end = min(begin + width, n), min(begin + 2 * width, n)
+            left, right = begin, middle
+            for k in range(begin, end):
+                if left < middle and (right >= end or values[left] <= values[right]):
+                    room[k] = values[left]
+                    left += 1
+                else:
+                    room[k] = values[right]
+                    right += 1
+        for k in range(n):
+            values[k] = room[k]
+        width *= 2
+
+
+# --------------------------------------------------------------------------------------------------
+# The loss
+# --------------------------------------------------------------------------------------------------
+
+
+@kernel
+def loss_local(
+    t: float, p: int, net: Net, state: State, feed: Feed, scratch: Scratch, buffer: Buffer
+) -> bool:
+    """Encode the squared error of local output `p`, as `loss_stage` does where traces match."""
+    taught = scratch.read[p] != -2
+    if not (taught or scratch.delivered[p] or state.population[p].error_due == t):
+        return True
+    a, b = net.first[p], net.first[p + 1]
+    arrived = scratch.arrived[net.trace_first[p] : net.trace_first[p + 1]]
+    reached = scratch.reached[a + p : b + p + 1]
+    n = list_visited(t, p, taught, net, state, scratch, arrived, reached)
+    tau, theta = net.population[p].error_tau, net.population[p].theta
+    coder = net.population[p].coder
+    factor = decay(t - state.population[p].clock, tau)
+    leaving = scratch.leaving
+    leave = 0
+    for k in range(n):
+        ahead = reached[min(k + AHEAD, n - 1)]
+        prefetch(arrived, ahead)
+        prefetch(net.bias, a + ahead)
+        prefetch(state.y, a + ahead)
+        prefetch(state.gate, a + ahead)
+        prefetch(state.error_anchor, a + ahead)
+        j = reached[k]
+        came = arrived[j]
+        arrived[j] = np.nan
+        on = state.gate[a + j] != 0.0
+        before = net.bias[a + j] - state.y[a + j] if on else 0.0
+        jump = 0.0
+        if taught:
+            source = scratch.read[p]
+            y = state.written[a + j] if source == -1 else feed.value[source + j]
+            z = net.bias[a + j] + fade(state.u[net.trace_first[p] + j], factor)
+            old = z - state.y[a + j] if on else 0.0
+            now_on = not math.isnan(y)
+            state.y[a + j] = y if now_on else 0.0
+            jump = (z - y if now_on else 0.0) - old
+            state.gate[a + j] = 1.0 if now_on else 0.0
+        leaves = False
+        c = coder
+        while c >= 0:
+            i = net.coder_first[c] + j
+            prefetch(state.error_phi, net.coder_first[c] + ahead)
+            prefetch(state.error_cross, net.coder_first[c] + ahead)
+            step = net.coder[c].step
+            if state.error_cross[i] == t:
+                phi = threshold_ahead(theta, before)
+            else:
+                phi = state.error_phi[i]
+                phi += before / (tau * step) * (t - state.error_anchor[a + j])
+            if on:
+                phi += came / step
+            if taught:
+                phi += jump / step
+            state.error_phi[i] = phi
+            leaves |= not abs(phi) < theta
+            c = net.coder[c].next
+        state.error_anchor[a + j] = t
+        leaving[leave] = j
+        leave += leaves
+        if not leaves:
+            encode_error(t, j, p, tau, theta, net, state, scratch, buffer)
+    ascend(leaving, leave, scratch.room)
+    for k in range(leave):
+        if not encode_error(t, leaving[k], p, tau, theta, net, state, scratch, buffer):
+            return False
+    state.population[p].error_due = state.error_tree[net.error_tree_first[p + 1] - 1]
+    return True
+
+
+@kernel
+def list_visited(
+    t: float,
+    p: int,
+    taught: bool,
+    net: Net,
+    state: State,
+    scratch: Scratch,
+    arrived: Array,
+    reached: Array,
+) -> int:
+    """List besides those reached the neurons that are due, or all if taught; return how many.
+
+    To those that nothing has reached 0 arrives.
+    """
+    n = scratch.reaches[p] if scratch.delivered[p] else 0
+    if taught:
+        n = net.first[p + 1] - net.first[p]
+        for j in range(n):
+            reached[j] = j
+            if math.isnan(arrived[j]):
+                arrived[j] = 0.0
+    tree, levels = error_tree(p, net, state)
+    while tree[tree.shape[0] - 1] == t:
+        j = next_leaf(tree, levels)
+        put(tree, levels, j, np.inf)  # until it is encoded
+        if math.isnan(arrived[j]):
+            arrived[j] = 0.0
+            reached[n] = j
+            n += 1
+    return n
+
+
+@inlined
+def error_tree(p: int, net: Net, state: State) -> tuple[Array, Array]:
+    """Return the tree of when the neurons of local output `p` send an error by themselves."""
+    return (
+        state.error_tree[net.error_tree_first[p] : net.error_tree_first[p + 1]],
+        net.error_level_first[net.error_levels[p] : net.error_levels[p + 1]],
+    )
+
+
+@inlined
+def encode_error(
+    t: float,
+    j: int,
+    p: int,
+    tau: float,
+    theta: float,
+    net: Net,
+    state: State,
+    scratch: Scratch,
+    buffer: Buffer,
+) -> bool:
+    """Quantize neuron `j`'s error, fire and schedule its next spike; return False if it diverged."""
+    a = net.first[p]
+    level = net.bias[a + j] - state.y[a + j] if state.gate[a + j] != 0.0 else 0.0
+    earlier = np.inf
+    earliest = np.inf
+    c = net.population[p].coder
+    while c >= 0:
+        i = net.coder_first[c] + j
+        phi = state.error_phi[i]
+        if not abs(phi) <= MAX_COUNT:
+            return False
+        drift = level / (tau * net.coder[c].step)
+        s = quantize(phi, theta, drift)
+        earlier = min(earlier, state.error_cross[i])
+        state.error_phi[i] = phi - s
+        state.error_cross[i] = crossing(t, phi - s, theta, drift)
+        earliest = min(earliest, state.error_cross[i])
+        if s != 0.0:
+            code = net.population.shape[0] + c
+            emit(t, code, c, net.coder_first[c], j, s, scratch.errors, buffer)
+        c = net.coder[c].next
+    if earliest != earlier:
+        tree, levels = error_tree(p, net, state)
+        put(tree, levels, j, earliest)
+    return True
