@@ -192,7 +192,12 @@ def add_rows(
 ) -> None:
     """Add the rows of the neurons that fired to `arrived` (Eq. 7, 8), neurons ascending."""
     weights = synapses.weights
-    for k in range(first, first + n):
+    together = 0 if synapses.sparse or synapses.flipped else n - n % 4
+    for k in range(first, first + together, 4):
+        for m in range(k, k + 4):
+            catch_up(neuron[m], synapses)
+        add_four(step, weights, neuron[k : k + 4], quanta[k : k + 4], arrived)
+    for k in range(first + together, first + n):
         i = neuron[k]
         catch_up(i, synapses)
         scale = step * quanta[k]
@@ -221,6 +226,18 @@ def add_rows(
     )
 
 
+@kernel
+def add_four(step: float, weights: Array, neuron: Array, quanta: Array, arrived: Array) -> None:
+    """Add four rows in one pass over `arrived`, in their order."""
+    n = arrived.shape[0]
+    a, b = weights[neuron[0] * n : (neuron[0] + 1) * n], weights[neuron[1] * n : (neuron[1] + 1) * n]
+    c, d = weights[neuron[2] * n : (neuron[2] + 1) * n], weights[neuron[3] * n : (neuron[3] + 1) * n]
+    of_a, of_b = step * quanta[0], step * quanta[1]
+    of_c, of_d = step * quanta[2], step * quanta[3]
+    for j in range(n):
+        arrived[j] = (((arrived[j] + of_a * a[j]) + of_b * b[j]) + of_c * c[j]) + of_d * d[j]
+
+
 @inlined
 def add_columns(
     step: float,
@@ -243,28 +260,68 @@ def add_columns(
     count(synapses.counts, BACKWARD, quanta, neuron, first, n, n_in, synapses.sparse, span)
     weights, booked, charge = synapses.weights, synapses.booked, synapses.charge
     late = synapses.late
-    for k in range(first, first + n):
+    if not (synapses.sparse or synapses.flipped):
+        came, counts = neuron[first : first + n], quanta[first : first + n]
+        if late:
+            owed = synapses.owed
+            add_across_late(step, weights, booked, owed, charge, came, counts, arrived)
+        else:
+            add_across(step, weights, synapses.n_out, came, counts, arrived)
+        return
+    together = n - n % 4 if synapses.flipped else 0
+    for k in range(first, first + together, 4):
+        add_four(step, weights, neuron[k : k + 4], quanta[k : k + 4], arrived)
+    for k in range(first + together, first + n):
         j = neuron[k]
         scale = step * quanta[k]
-        owed = synapses.owed[j] if late else 0.0
-        if synapses.sparse:
-            for m in range(span[j], span[j + 1]):
-                i = row[m]
-                w = weights[place[m]]
-                if late:
-                    w += charge[i] * (owed - booked[place[m]])
-                arrived[i] += scale * w
-        elif synapses.flipped:
+        if synapses.flipped:
             column = weights[j * n_in : (j + 1) * n_in]
             for i in range(n_in):
                 arrived[i] += scale * column[i]
-        elif late:
-            for i in range(n_in):
-                m = i * synapses.n_out + j
-                arrived[i] += scale * (weights[m] + charge[i] * (owed - booked[m]))
-        else:
-            for i in range(n_in):
-                arrived[i] += scale * weights[i * synapses.n_out + j]
+            continue
+        due = synapses.owed[j] if late else 0.0
+        for m in range(span[j], span[j + 1]):
+            i = row[m]
+            w = weights[place[m]]
+            if late:
+                w += charge[i] * (due - booked[place[m]])
+            arrived[i] += scale * w
+
+
+@kernel
+def add_across(
+    step: float, weights: Array, n_out: int, came: Array, quanta: Array, arrived: Array
+) -> None:
+    """Add columns that lie across the rows, row by row: so that a cache line is read once."""
+    for i in range(arrived.shape[0]):
+        row = weights[i * n_out : (i + 1) * n_out]
+        total = arrived[i]
+        for k in range(came.shape[0]):
+            total += (step * quanta[k]) * row[came[k]]
+        arrived[i] = total
+
+
+@kernel
+def add_across_late(
+    step: float,
+    weights: Array,
+    booked: Array,
+    owed: Array,
+    charge: Array,
+    came: Array,
+    quanta: Array,
+    arrived: Array,
+) -> None:
+    """`add_across`, with what the rows are owed."""
+    n_out = owed.shape[0]
+    for i in range(arrived.shape[0]):
+        row, mine = weights[i * n_out : (i + 1) * n_out], booked[i * n_out : (i + 1) * n_out]
+        unit = charge[i]
+        total = arrived[i]
+        for k in range(came.shape[0]):
+            j = came[k]
+            total += (step * quanta[k]) * (row[j] + unit * (owed[j] - mine[j]))
+        arrived[i] = total
 
 
 @inlined
