@@ -14,8 +14,11 @@ from eventnet.plasticity import STDP
 from eventnet.simulation import Simulation
 from eventnet.sources import Periodic
 
-SYNAPSES = 1 << 30
+SYNAPSES = 1 << 27
 """Synapses a repetition, about."""
+
+WHAT = ("forward", "rows", "errors")
+ENGINES = {"continuous time": None, "clocked": 1.0}
 
 TAU = 1e9
 """So long that nothing decays and held readings do not fire, s."""
@@ -150,6 +153,47 @@ class Projection:
         passes = run.cost.projections["layer -> output"]
         counts = {name: int(p.multiply_adds) for name, p in passes.items()}
         return {"units": sum(counts.values()), "wall_s": wall_s, **counts}
+
+    def finish(self) -> dict[str, Any]:
+        return {}
+
+
+class Kernels:
+    """The projections of one size and precision, one after the other, each in turn with the rows alone.
+
+    Parameters
+    ----------
+    task : mapping
+        Unused.
+    n_in, n_out : int
+    dtype : str
+        Of all weights.
+    repetitions : int
+        Of each.
+    """
+
+    def __init__(self, task: Task, repetitions: int, **size: Any) -> None:
+        self.size, self.repetitions = size, repetitions
+        self.alone = {
+            name: Axpy(task, write=name == "change", **size) for name in ("read", "change")
+        }
+        self.kernels = [(engine, what) for engine in ENGINES for what in WHAT]
+
+    def prepare(self) -> None:
+        for rows in self.alone.values():
+            rows.prepare()
+
+    def repeat(self, k: int) -> Repetition:
+        engine, what = self.kernels[k // self.repetitions]
+        if k % self.repetitions == 0:
+            self.projection = None  # its memory goes before the next one takes its own
+            self.projection = Projection({}, what=what, clock=ENGINES[engine], **self.size)
+            self.projection.prepare()
+        found = {"kernel": f"{engine}, {what}"}
+        for name, rows in self.alone.items():
+            row = rows.repeat(k)
+            found[name] = row["units"] / row["wall_s"]
+        return found | self.projection.repeat(k)
 
     def finish(self) -> dict[str, Any]:
         return {}

@@ -143,15 +143,12 @@ def test_a_projection_is_sent_the_packets_that_the_roofline_tells(
 
 
 def test_a_kernel_as_fast_as_rows_alone_has_a_share_of_one() -> None:
-    def row(**figures: Any) -> dict[str, Any]:
-        return {"repetitions": [figures]}
-
-    rows = {
-        "AXPY, read, float64": row(units=8, wall_s=1.0),
-        "AXPY, change, float64": row(units=4, wall_s=1.0),
-    }
-    ours = row(forward=8, backward=8, update=4, wall_s=3.0)
-    assert roofline.share(ours, rows, "float64") == pytest.approx(1.0)
+    done = {"forward": 8, "backward": 8, "update": 4, "wall_s": 3.0}
+    kernel = {"kernel": "clocked, errors", "read": 8.0, "change": 4.0}
+    rows = roofline.by_kernel([kernel | done, kernel | done | {"wall_s": 6.0}] * 2, "float64")
+    assert list(rows) == [f"{name}, float64" for name in ("AXPY, read", "AXPY, change", "clocked, errors")]
+    assert rows["clocked, errors, float64"]["share"] == pytest.approx(0.75)
+    assert "share" not in rows["AXPY, read, float64"]
 
 
 def test_a_network_that_does_not_fit_is_a_row_that_says_so(
