@@ -277,6 +277,7 @@ class Scratch(NamedTuple):
     jump: Array  # (N,) of a layer's errors
     reached: Array  # (N+P,) whom a delivery to a local population reaches, in order of arrival
     reaches: Array  # (P,) how many
+    amounts: Array  # (N,) what arrives at each of them
     leaving: Array  # (N+1,) whose residuals leave the threshold
     room: Array  # (N,) to sort them
     coincident: Array  # (N,) what error spikes of this instant add to a row's change

@@ -77,6 +77,7 @@ class CompiledEngine:
                 jump=np.zeros(neurons),
                 reached=np.zeros(neurons + n, dtype=np.int64),
                 reaches=np.zeros(n, dtype=np.int64),
+                amounts=np.zeros(neurons),
                 leaving=np.zeros(neurons + 1, dtype=np.int64),
                 room=np.zeros(neurons, dtype=np.int64),
                 coincident=np.zeros(neurons),
@@ -142,7 +143,6 @@ class CompiledEngine:
                 continue
             self._drain()
             if status == arrays.DIVERGED:
-                self._scratch.arrived[:] = np.nan
                 raise Diverged(self.now, self.plan.populations[self._state.flags[2]].name)
             if status == arrays.DONE:
                 return

@@ -213,17 +213,16 @@ def add_rows(
         else:
             for j in range(arrived.shape[0]):
                 arrived[j] += scale * row[j]
-    count(
-        synapses.counts,
-        FORWARD,
-        quanta,
-        neuron,
-        first,
-        n,
-        synapses.n_out,
-        synapses.sparse,
-        synapses.span,
-    )
+    count_forward(synapses, neuron, quanta, first, n)
+
+
+@inlined
+def count_forward(
+    synapses: Synapses, neuron: Array, quanta: Array, first: int, n: int
+) -> None:
+    """Count `n` spikes that cross a projection forward."""
+    counts, fan = synapses.counts, synapses.n_out
+    count(counts, FORWARD, quanta, neuron, first, n, fan, synapses.sparse, synapses.span)
 
 
 @kernel

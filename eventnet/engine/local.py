@@ -11,17 +11,7 @@ import math
 
 import numpy as np
 
-from eventnet.engine.arrays import (
-    FORWARD,
-    OUTPUT,
-    Buffer,
-    Counters,
-    Feed,
-    Flights,
-    Net,
-    Scratch,
-    State,
-)
+from eventnet.engine.arrays import OUTPUT, Buffer, Counters, Feed, Flights, Net, Scratch, State
 from eventnet.engine.equations import (
     CLOCK_PERIOD,
     MAX_COUNT,
@@ -37,7 +27,7 @@ from eventnet.engine.equations import (
 )
 from eventnet.engine.flights import arriving, emit
 from eventnet.engine.jit import Array, inlined, kernel
-from eventnet.engine.learning import Synapses, catch_up, count, row_of, synapses_of
+from eventnet.engine.learning import catch_up, count_forward, row_of, synapses_of
 from eventnet.engine.memory import AHEAD, prefetch
 from eventnet.engine.tournament import next_leaf, put
 
@@ -57,24 +47,21 @@ def forward_local(
 ) -> bool:
     """Deliver to local layer or output `p`; return False if it diverged."""
     a, b = net.first[p], net.first[p + 1]
-    here = net.trace_first[p]
-    arrived = scratch.arrived[here : here + b - a]
-    reached = scratch.reached[a + p : b + p + 1]
-    n = gather_local(p, net, state, weights, flights, scratch, counters, arrived, reached)
-    scratch.reaches[p] = n
+    scratch.reaches[p] = gather_local(p, net, state, weights, flights, scratch, counters)
+    reached = scratch.reached[a + p : a + p + scratch.reaches[p]]
+    amounts = scratch.amounts[a : a + scratch.reaches[p]]
     tau = net.group_tau[net.group_first[p]]
     if t - state.population[p].clock > CLOCK_PERIOD * tau:
         set_all_forward(t, p, tau, net, state)
     factor = decay(t - state.population[p].clock, tau)
     if net.population[p].kind == OUTPUT:
-        u = state.u[here : here + b - a]
-        encoded = net.population[p].has_error and state.flags[1] != 0
-        return deliver_traces(factor, u, arrived, reached[:n], encoded)
+        u = state.u[net.trace_first[p] : net.trace_first[p + 1]]
+        return deliver_traces(factor, u, reached, amounts)
     if first_instant:
         slope = slope_of(0.0, net.population[p].leak)
         scratch.turned[p] = state.slope[a] != slope
         state.slope[a:b] = slope
-    return deliver_cells(t, p, factor, arrived, reached[:n], net, state, scratch, buffer)
+    return deliver_cells(t, p, factor, reached, amounts, net, state, scratch, buffer)
 
 
 @kernel
@@ -86,65 +73,82 @@ def gather_local(
     flights: Flights,
     scratch: Scratch,
     counters: Counters,
-    arrived: Array,
-    reached: Array,
 ) -> int:
-    """Sum what arrives at `p` in this instant and return how many it reaches (writes both arrays)."""
-    n = 0
+    """List whom this instant's spikes reach at `p`, and what arrives there (writes reached, amounts).
+
+    Returns how many there are.
+    """
+    a, b = net.first[p], net.first[p + 1]
+    arrived = scratch.arrived[net.trace_first[p] : net.trace_first[p + 1]]
+    reached, amounts = scratch.reached[a + p : b + p + 1], scratch.amounts[a:b]
+    n = rows = 0
     for k in range(net.in_first[p], net.in_first[p + 1]):
         q = net.in_list[k]
         neuron, quanta, first, spikes = arriving(
             q, net.projection[q].delay, net.projection[q].source, net.first, scratch.fired, flights
         )
-        if spikes > 0:
-            synapses = synapses_of(q, net, state, weights, counters)
-            step = net.population[net.projection[q].source].step
-            n = add_reached(step, synapses, neuron, quanta, first, spikes, arrived, reached, n)
+        if spikes == 0:
+            continue
+        synapses = synapses_of(q, net, state, weights, counters)
+        step = net.population[net.projection[q].source].step
+        for m in range(first, first + spikes):
+            catch_up(neuron[m], synapses)
+            begin, end = row_of(neuron[m], synapses)
+            row, reach = synapses.weights[begin:end], synapses.reach[begin:end]
+            if rows == 1:  # the first row turns out not to be the only one
+                spread_out(reached, amounts, n, arrived)
+            if rows == 0:
+                n = copy_row(step * quanta[m], row, reach, reached, amounts)
+            else:
+                n = add_row(step * quanta[m], row, reach, arrived, reached, n)
+            rows += 1
+        count_forward(synapses, neuron, quanta, first, spikes)
+    if rows > 1:
+        collect(reached, amounts, n, arrived)
     return n
 
 
-@inlined
-def add_reached(
-    step: float,
-    synapses: Synapses,
-    neuron: Array,
-    quanta: Array,
-    first: int,
-    n: int,
-    arrived: Array,
-    reached: Array,
-    already: int,
-) -> int:
-    """Add the rows of the neurons that fired to `arrived`, as `add_rows` does, and list whom they reach.
+@kernel
+def copy_row(scale: float, row: Array, reach: Array, reached: Array, amounts: Array) -> int:
+    """List whom the only row that arrives reaches."""
+    for k in range(row.shape[0]):
+        amounts[k] = scale * row[k]
+    for k in range(row.shape[0]):
+        reached[k] = reach[k]
+    return int(row.shape[0])
 
-    Returns how many are listed by now.
-    """
+
+@kernel
+def add_row(
+    scale: float, row: Array, reach: Array, arrived: Array, reached: Array, already: int
+) -> int:
+    """Add a row to `arrived` and list those that are not yet; return how many are."""
     listed = already
-    for k in range(first, first + n):
-        i = neuron[k]
-        catch_up(i, synapses)
-        scale = step * quanta[k]
-        a, b = row_of(i, synapses)
-        row, reach = synapses.weights[a:b], synapses.reach[a:b]
-        for m in range(row.shape[0]):
-            prefetch(arrived, reach[min(m + AHEAD, row.shape[0] - 1)])
-            j = reach[m]
-            before = arrived[j]
-            reached[listed] = j
-            listed += math.isnan(before)
-            arrived[j] = (0.0 if math.isnan(before) else before) + scale * row[m]
-    count(
-        synapses.counts,
-        FORWARD,
-        quanta,
-        neuron,
-        first,
-        n,
-        synapses.n_out,
-        synapses.sparse,
-        synapses.span,
-    )
+    for k in range(row.shape[0]):
+        prefetch(arrived, reach[min(k + AHEAD, row.shape[0] - 1)])
+        j = reach[k]
+        before = arrived[j]
+        reached[listed] = j
+        listed += math.isnan(before)
+        arrived[j] = (0.0 if math.isnan(before) else before) + scale * row[k]
     return listed
+
+
+@kernel
+def spread_out(reached: Array, amounts: Array, n: int, arrived: Array) -> None:
+    """Write what is listed to where it arrives, among NaN (writes arrived)."""
+    for k in range(n):
+        prefetch(arrived, reached[min(k + AHEAD, n - 1)])
+        arrived[reached[k]] = amounts[k]
+
+
+@kernel
+def collect(reached: Array, amounts: Array, n: int, arrived: Array) -> None:
+    """List what has arrived at those reached, and leave NaN (writes amounts, arrived)."""
+    for k in range(n):
+        prefetch(arrived, reached[min(k + AHEAD, n - 1)])
+        amounts[k] = arrived[reached[k]]
+        arrived[reached[k]] = np.nan
 
 
 @kernel
@@ -164,21 +168,15 @@ def set_all_forward(t: float, p: int, tau: float, net: Net, state: State) -> Non
 
 
 @kernel
-def deliver_traces(
-    factor: float, u: Array, arrived: Array, reached: Array, encoded: bool
-) -> bool:
-    """Deliver to an output (writes u); `arrived` is kept if an error is `encoded` from it."""
-    fine = True
+def deliver_traces(factor: float, u: Array, reached: Array, amounts: Array) -> bool:
+    """Deliver to an output (writes u)."""
+    broken = 0
     for k in range(reached.shape[0]):
-        ahead = reached[min(k + AHEAD, reached.shape[0] - 1)]
-        prefetch(u, ahead)
-        prefetch(arrived, ahead)
+        prefetch(u, reached[min(k + AHEAD, reached.shape[0] - 1)])
         j = reached[k]
-        u[j] = hold(u[j], factor, arrived[j])
-        fine = fine and abs(u[j]) < 1e300
-        if not encoded:
-            arrived[j] = np.nan
-    return fine
+        u[j] = hold(u[j], factor, amounts[k])
+        broken += not abs(u[j]) < 1e300
+    return broken == 0
 
 
 @kernel
@@ -186,8 +184,8 @@ def deliver_cells(
     t: float,
     p: int,
     factor: float,
-    arrived: Array,
     reached: Array,
+    amounts: Array,
     net: Net,
     state: State,
     scratch: Scratch,
@@ -200,25 +198,21 @@ def deliver_cells(
     leak = net.population[p].leak
     per_step = net.population[p].per_step
     leaving = scratch.leaving
-    n = 0
-    fine = True
+    n = broken = 0
     for k in range(reached.shape[0]):
-        ahead = reached[min(k + AHEAD, reached.shape[0] - 1)]
-        prefetch(cells, 2 * ahead)
-        prefetch(arrived, ahead)
+        prefetch(cells, 2 * reached[min(k + AHEAD, reached.shape[0] - 1)])
         j = reached[k]
-        after, before, now, jump = arrive_held(cells[2 * j], factor, arrived[j], leak, per_step)
-        arrived[j] = np.nan
+        after, before, now, jump = arrive_held(cells[2 * j], factor, amounts[k], leak, per_step)
         phi = cells[2 * j + 1] + jump
         cells[2 * j] = after
         cells[2 * j + 1] = phi
-        fine = fine and abs(after) < 1e300
+        broken += not abs(after) < 1e300
         leaving[n] = j
         n += not abs(phi) <= theta
         if now != before:
             state.slope[a + j] = now
             scratch.turned[p] = True
-    if not fine:
+    if broken > 0:
         return False
     ascend(leaving, n, scratch.room)
     for k in range(n):
@@ -269,9 +263,8 @@ def loss_local(
     if not (taught or scratch.delivered[p] or state.population[p].error_due == t):
         return True
     a, b = net.first[p], net.first[p + 1]
-    arrived = scratch.arrived[net.trace_first[p] : net.trace_first[p + 1]]
-    reached = scratch.reached[a + p : b + p + 1]
-    n = list_visited(t, p, taught, net, state, scratch, arrived, reached)
+    n = list_visited(t, p, taught, net, state, scratch)
+    reached, amounts = scratch.reached[a + p : a + p + n], scratch.amounts[a:b]
     tau, theta = net.population[p].error_tau, net.population[p].theta
     coder = net.population[p].coder
     factor = decay(t - state.population[p].clock, tau)
@@ -279,14 +272,11 @@ def loss_local(
     leave = 0
     for k in range(n):
         ahead = reached[min(k + AHEAD, n - 1)]
-        prefetch(arrived, ahead)
         prefetch(net.bias, a + ahead)
         prefetch(state.y, a + ahead)
         prefetch(state.gate, a + ahead)
         prefetch(state.error_anchor, a + ahead)
         j = reached[k]
-        came = arrived[j]
-        arrived[j] = np.nan
         on = state.gate[a + j] != 0.0
         before = net.bias[a + j] - state.y[a + j] if on else 0.0
         jump = 0.0
@@ -312,7 +302,7 @@ def loss_local(
                 phi = state.error_phi[i]
                 phi += before / (tau * step) * (t - state.error_anchor[a + j])
             if on:
-                phi += came / step
+                phi += amounts[k] / step
             if taught:
                 phi += jump / step
             state.error_phi[i] = phi
@@ -339,21 +329,19 @@ def list_visited(
     net: Net,
     state: State,
     scratch: Scratch,
-    arrived: Array,
-    reached: Array,
 ) -> int:
     """List besides those reached the neurons that are due, or all if taught; return how many.
 
-    To those that nothing has reached 0 arrives.
+    To those that nothing has reached 0 arrives (writes reached, amounts).
     """
+    a, b = net.first[p], net.first[p + 1]
+    arrived = scratch.arrived[net.trace_first[p] : net.trace_first[p + 1]]
+    reached, amounts = scratch.reached[a + p : b + p + 1], scratch.amounts[a:b]
     n = scratch.reaches[p] if scratch.delivered[p] else 0
-    if taught:
-        n = net.first[p + 1] - net.first[p]
-        for j in range(n):
-            reached[j] = j
-            if math.isnan(arrived[j]):
-                arrived[j] = 0.0
     tree, levels = error_tree(p, net, state)
+    if not taught and tree[tree.shape[0] - 1] > t:
+        return n
+    spread_out(reached, amounts, n, arrived)
     while tree[tree.shape[0] - 1] == t:
         j = next_leaf(tree, levels)
         put(tree, levels, j, np.inf)  # until it is encoded
@@ -361,6 +349,12 @@ def list_visited(
             arrived[j] = 0.0
             reached[n] = j
             n += 1
+    if taught:
+        n = b - a
+        for j in range(n):
+            reached[j] = j
+            arrived[j] = 0.0 if math.isnan(arrived[j]) else arrived[j]
+    collect(reached, amounts, n, arrived)
     return n
 
 
