@@ -27,6 +27,7 @@ TARGETS = {
     "fig9": "four update rules on two spike trains, and their common sum",
     "table1": "Appendix F: two orders, four depths, beside the perceptron",
     "sigma_delta": "O'Connor and Welling (2016b): changes alone, kp = 0, on both orders",
+    "rates": "section 1, example 2: cost against the rate of the sensors, beside the dense network",
 }
 
 LONG = ("fig5", "table1")
