@@ -39,11 +39,22 @@ class Signal(Part):
     """
 
     file: str | None = None
-    """CSV, NPZ, NPY, Parquet or HDF5, by the suffix; a path relative to the scenario file."""
+    """CSV, NPZ, NPY, Parquet, HDF5 or a robot log (MCAP, ROS 1 and 2), by the suffix.
+
+    A path relative to the scenario file; of a ROS 2 bag its folder.
+    """
+    topic: str | None = None
+    """Of a robot log: whose messages are the rows."""
     columns: list[Column] | None = None
-    """Names (CSV, Parquet), numbers from 0 (CSV, NPY), arrays (NPZ, HDF5); default: all others."""
+    """Names (CSV, Parquet), numbers from 0 (CSV, NPY), arrays (NPZ, HDF5), fields (logs).
+
+    Default: all others.
+    """
     time: Column | None = None
-    """The column or array of time stamps; without one give `rate`."""
+    """The column or array of time stamps; without one give `rate`.
+
+    In a robot log log_time, or a field that holds a stamp, as header.stamp.
+    """
     unit: Literal["s", "ms", "us", "ns"] = "s"
     """Unit of the time stamps; ISO dates bring their own."""
     rate: Positive | None = None

@@ -1,4 +1,4 @@
-"""Reads the columns of a recording: CSV, NPZ, NPY, Parquet and HDF5, by the file's suffix."""
+"""Reads the columns of a recording: CSV, NPZ, NPY, Parquet, HDF5 and robot logs, by the file's suffix."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventnet.errors import ConfigError, DataError, EventNetError, at_key
+from eventnet.experiment import logs
 from eventnet.experiment.parts import UNITS, Column, Signal
 from eventnet.network import unknown
 
@@ -44,16 +45,20 @@ class Table:
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of an open file: their names, in order, and how one is read."""
+    """The columns of an open file: their names, in order, and how one is read.
+
+    `further` are columns too, but only where they are asked for.
+    """
 
     file: str
     names: list[str]
     get: Callable[[str], Any]
     numbered: bool = True
+    further: Sequence[str] = ()
 
     def find(self, column: Column) -> str:
         """Return the name of a column that is given by name or by number from 0."""
-        if isinstance(column, str) and column in self.names:
+        if isinstance(column, str) and (column in self.names or column in self.further):
             return column
         if isinstance(column, int) and self.numbered:
             if 0 <= column < len(self.names):
@@ -61,7 +66,8 @@ class Columns:
             raise ConfigError(
                 f"column {column} of {self.file}: it has {len(self.names)}, counted from 0"
             )
-        raise unknown(f"column of {self.file}", str(column), self.names)
+        there = [*self.names, *(name for name in self.further if not name[-1].isdecimal())]
+        raise unknown(f"column of {self.file}", str(column), there)
 
     def read(self, column: Column) -> Masked:
         """Return a column with one entry a row, empty cells masked."""
@@ -81,8 +87,7 @@ def read(signal: Signal, path: Path) -> Table:
     DataError
         For a file that is missing, empty or damaged, or cells that are no numbers.
     """
-    with at_key("file"):
-        columns = opened(path, signal)
+    columns = opened(path, signal)
     with at_key("time"):
         stamps = _stamps(columns, signal)
     with at_key("columns"):
@@ -157,8 +162,8 @@ def _not_a_number(file: str, column: Column, found: Masked) -> str:
 
 
 def opened(path: Path, signal: Signal) -> Columns:
-    """Return the columns of a file."""
-    kinds = {
+    """Return the columns of a file, or of a topic of a robot log."""
+    kinds: dict[str, Callable[[Path, Signal], Columns]] = {
         ".csv": _csv,
         ".npz": _npz,
         ".npy": _npy,
@@ -166,19 +171,36 @@ def opened(path: Path, signal: Signal) -> Columns:
         ".h5": _hdf5,
         ".hdf5": _hdf5,
     }
-    if path.suffix not in kinds:
-        raise unknown(f"kind of file of {path.name}", path.suffix, kinds)
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise DataError(f"{path.name} is empty")
+    log = path.suffix in logs.SUFFIXES or path.is_dir()
+    with at_key("file"):
+        if not log and path.suffix not in kinds:
+            raise unknown(f"kind of file of {path.name}", path.suffix, [*kinds, *logs.SUFFIXES])
+        if not path.exists():
+            raise DataError(f"{path}: no such file")
+        if path.stat().st_size == 0:
+            raise DataError(f"{path.name} is empty")
+    if log:
+        return _log(path, signal)
+    if signal.topic is not None:
+        with at_key("topic"):
+            raise ConfigError(f"{signal.topic!r}: only robot logs have topics; leave it out")
     try:
-        return kinds[path.suffix](path, signal)
+        with at_key("file"):
+            return kinds[path.suffix](path, signal)
     except EventNetError:
         raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())
-        raise DataError(f"{path.name} cannot be read as {path.suffix}: {reason}") from None
+        with at_key("file"):
+            raise DataError(f"{path.name} cannot be read as {path.suffix}: {reason}") from None
+
+
+def _log(path: Path, signal: Signal) -> Columns:
+    names = None if signal.columns is None else [str(name) for name in signal.columns]
+    time = None if signal.time is None else str(signal.time)
+    found = logs.read(path, signal.topic, names, time)
+    what = f"{signal.topic} of {path.name}"
+    return Columns(what, found.names, found.columns.__getitem__, False, found.further)
 
 
 def _csv(path: Path, signal: Signal) -> Columns:
