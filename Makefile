@@ -19,8 +19,8 @@ test: lint  ## Lint, check types and run all tests
 bench: $(VENV)/installed-demo  ## Time eventnet beside PyTorch, JAX, Numba, Brian2 and others; ten minutes
 	@$(BIN)/python -m benchmarks
 
-soak: lint  ## Keep a live run busy for two minutes, then be rude to it
-	@EVENTNET_SOAK=120 $(BIN)/python -m pytest --timeout 1000 tests/test_live_command.py
+soak: lint  ## Keep a live run busy for two minutes, then be rude to it; balance a pole on ten seeds
+	@EVENTNET_SOAK=120 $(BIN)/python -m pytest --timeout 3000 tests/test_live_command.py tests/test_balance.py
 
 # Bounds are checked in kernels compiled anew; without the JIT the engines agree on the suite's networks.
 nightly: lint  ## Compare the engines on 2,000 random networks, with bounds checked and without the JIT too

@@ -23,6 +23,7 @@ from eventnet.engine import make_engine
 from eventnet.engine.plan import Plan, describe, make_plan
 from eventnet.errors import ConfigError, DataError, RunFolderError
 from eventnet.live import GAP, LATENESS, Live, Stream, Wire
+from eventnet.loop import Loop, Plant
 from eventnet.network import (
     Edges,
     Network,
@@ -56,6 +57,11 @@ CHECK_VALUES = 1 << 20
 """Values that are checked at a time when a recording is fed."""
 
 PROGRESS_SLICES = 200
+
+BATCH = 1 << 14
+"""Spikes that are handed to a recorder together; an engine driven step by step gives few at a time."""
+
+Batch = tuple[Floats, NDArray[np.int32], NDArray[np.uint32], NDArray[np.int32]]
 
 
 @dataclass(frozen=True)
@@ -196,10 +202,11 @@ class Simulation:
         self.world = World(self._engine, t0)
         self.live = Live(self.world)
         self._probes: dict[str, Probe] = {}
-        self._fed: dict[str, Source | Sampled | SpikeTrain | None] = {}  # None: live
+        self._fed: dict[str, Source | Sampled | SpikeTrain | None] = {}  # None: live, or a plant
         self._recorder: RasterWriter | MemoryRaster | None = None
         self._names, self._code = _coders(self.plan)
-        self._unrecorded: list[tuple[Any, ...]] = []  # spikes of writes and reads between runs
+        self._taken: list[Batch] = []  # spikes that are not yet handed to a recorder
+        self._taken_rows = 0
         self._counted = snapshot(self._engine.counters)
 
     # -- wiring the world --------------------------------------------------------------------------
@@ -306,6 +313,33 @@ class Simulation:
         """
         self._not_past(at, "switch_learning")
         self.world.add(Change(at, lambda engine: setattr(engine, "learning", on)))
+
+    def close_loop(self, output: Population | str, plant: Plant, *, rate: float) -> None:
+        """Let an output drive a plant, whose readings and targets come back.
+
+        Parameters
+        ----------
+        output : Population or str
+            What is read is the command, held from one control stamp to the next.
+        plant : Plant
+            Goes on by one period a command, and says in `feeds` whom it gives readings.
+        rate : float
+            Commands a second, at ``t0 + k/rate`` from now on.
+
+        Raises
+        ------
+        ConfigError
+            If it is no output, or a population that the plant feeds does not exist or has a source.
+        """
+        found = self.network.population(output)
+        if found.kind != "output":
+            raise ConfigError(f"close_loop({found.name!r}): it is a {found.kind}, not an output")
+        fed = {}
+        for name in plant.feeds:
+            kind = "output" if self.network.population(name).kind == "output" else "sensor"
+            fed[name] = self._get(name, kind, "close_loop")
+        self.world.add(Loop(found, plant, fed, rate, self.now))
+        self._fed |= dict.fromkeys(fed)
 
     # -- live --------------------------------------------------------------------------------------
 
@@ -503,7 +537,7 @@ class Simulation:
         """
         self._engine.reset()
         self.world.reset()
-        self._unrecorded.clear()
+        self._taken, self._taken_rows = [], 0
         self._counted = snapshot(self._engine.counters)
 
     def copy(self) -> Simulation:
@@ -591,9 +625,6 @@ class Simulation:
         begin = wall.perf_counter()
         already = spikes_in(before)
         try:
-            for batch in self._unrecorded:
-                self._take(*batch)
-            self._unrecorded.clear()
             if live:
                 self.live.drive(until, None if live is True else live)
             else:
@@ -606,6 +637,7 @@ class Simulation:
                 )
         finally:
             if recorder is not None:
+                self._hand_on()
                 recorder.close()
             self._recorder = None
             self._counted = snapshot(self._engine.counters)
@@ -633,7 +665,7 @@ class Simulation:
         """Go back to a state of this simulation or of one that was built alike."""
         self._engine.restore(saved["engine"])
         self.world.restore(saved["world"])
-        self._unrecorded.clear()
+        self._taken, self._taken_rows = [], 0
         self._counted = snapshot(self._engine.counters)
 
     def save(self, path: Path | str) -> None:
@@ -675,11 +707,18 @@ class Simulation:
         neurons: NDArray[np.uint32],
         counts: NDArray[np.int32],
     ) -> None:
-        batch = (times, self._code[codes], neurons, counts)
-        if self._recorder is None:
-            self._unrecorded.append(batch)
-        else:
-            self._recorder.append(*batch)
+        self._taken.append((times, self._code[codes], neurons, counts))
+        self._taken_rows += len(times)
+        if self._taken_rows >= BATCH:
+            self._hand_on()
+
+    def _hand_on(self) -> None:
+        """Give the recorder what was taken; what comes between two runs waits for the next."""
+        if self._recorder is not None and self._taken:
+            self._recorder.append(
+                *(np.concatenate(column) for column in zip(*self._taken, strict=True))
+            )
+            self._taken, self._taken_rows = [], 0
 
     @property
     def _clocked(self) -> ClockedEngine:

@@ -52,7 +52,10 @@ class Clock(simpy.Environment):
 class Process(Protocol):
     """Something with a clock of its own."""
 
-    priority: int
+    @property
+    def priority(self) -> int:
+        """`WRITE` or `READ`: before or after the engine runs the instant of its next stamp."""
+        ...
 
     def next_time(self) -> float:
         """Return the stamp at which it acts next; inf when it is done."""
@@ -244,6 +247,7 @@ class World:
         self.t0 = t0
         self.env = Clock(initial_time=t0)
         self.settled = -math.inf  # the last stamp whose instant has run
+        self._reached = -math.inf  # the stamp before which all has run
         self._settle_at = -math.inf  # the last stamp for which a settle event is queued
         self.processes: list[Process] = []
         self._fresh: list[dict[str, Any]] = []
@@ -307,7 +311,9 @@ class World:
         self.env.catch_up(time, WRITE)
         if time <= self.settled:
             time = float(np.nextafter(self.settled, math.inf))
-        self.engine.advance(time)
+        if time > self._reached:  # others of this stamp may have come
+            self.engine.advance(time)
+            self._reached = time
         self.engine.write(population.index, values, time)
 
     def _later(self, time: float, priority: int, action: Callable[[], None]) -> None:
@@ -361,6 +367,7 @@ class World:
         """Go back to a position that `state` returned, for the same processes."""
         self.env = Clock(initial_time=saved["now"])
         self.settled = saved["settled"]
+        self._reached = -math.inf
         self._settle_at = -math.inf
         for process, fields in zip(self.processes, saved["processes"], strict=True):
             process.restore(fields)
