@@ -33,7 +33,7 @@ DOCS = ROOT / "docs"
 KEPT = DOCS / "results" / "balance"
 COMMAND = "python -m benchmarks.balance"
 SEEDS = range(10)
-QUICK = ("learn=20", "test=6")
+QUICK = ("learn=60", "test=10", "push=1")
 VARIANTS = {
     "trained": {},
     "untrained": {"learn": 0, "test": 6},
@@ -112,6 +112,8 @@ def spikes_around_pushes(folder: Path, seed: int, p: Mapping[str, Any]) -> Row:
     found: Row = {"pushes": {name: len(group) for name, group in groups.items()}}
     middles = (EDGES[1:] + EDGES[:-1]) / 2
     for name, group in groups.items():
+        if not len(group):
+            continue
         counts = {
             which: np.mean([np.histogram(at - starts[k], EDGES)[0] for k in group], axis=0)
             for which, at in times.items()
@@ -264,6 +266,8 @@ def figure(done: Mapping[str, Row], path: Path) -> None:
         for ax, name in zip(axes, names, strict=False):
             for group, color in (("weak", PALETTE["sky"]), ("strong", PALETTE["blue"])):
                 shown = [r for r in rows if r["pushes"][group]]
+                if not shown:  # of a quick run
+                    continue
                 weights = [r["pushes"][group] for r in shown]
                 mean = np.average([r[group][name] for r in shown], axis=0, weights=weights)
                 ax.plot(middles, mean, color=color, lw=1.2, label=f"{group} pushes")
