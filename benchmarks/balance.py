@@ -146,14 +146,23 @@ def make(quick: bool, folder: Path) -> dict[str, Row]:
     wanted: dict[str, tuple[Mapping[str, Any], Callable[[], Row]]] = {
         "largest-push/all": ({"seeds": len(seeds)}, lambda: largest_push(seeds))
     }
-    for variant, settings in VARIANTS.items():
-        for seed in seeds:
-            own = short | settings
-            wanted[f"{variant}/{seed}"] = (
-                load("balance").defaults() | own,
-                lambda seed=seed, own=own: row(seed, own),
-            )
+    by_seed = [(variant, seed) for seed in seeds for variant in VARIANTS]
+    for variant, seed in sorted(by_seed, key=lambda pair: pair[0].startswith("without")):
+        settings = VARIANTS[variant]
+        own = short | settings
+        wanted[f"{variant}/{seed}"] = (
+            load("balance").defaults() | own,
+            lambda seed=seed, own=own: row(seed, own),
+        )
     return {name: kept(name, *what, quick, folder) for name, what in wanted.items()}
+
+
+def found(folder: Path) -> dict[str, Row]:
+    """Return all rows that the folder holds."""
+    rows = {
+        path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")
+    }
+    return {f"{variant}/{seed}": row for variant in rows for seed, row in rows[variant].items()}
 
 
 def kept(
@@ -299,15 +308,15 @@ def made(done: Mapping[str, Row]) -> str:
 
 def page(done: Mapping[str, Row], quick: bool) -> str:
     p = done["trained/0"]["parameters"]
-    found = done["largest-push/all"]
+    largest = done["largest-push/all"]
     pushes = sum(sum(r["around"]["pushes"].values()) for r in of(done, "trained"))
     return PAGE.format(
         command=COMMAND + (" --quick" if quick else ""),
         last=len(of(done, "trained")) - 1,
         largest=(
             f"The largest push that the LQR survives in all seeds, all pushes of a test being of that "
-            f"size, is {found['push']:g} N; with {found['more']:g} N it loses seeds "
-            f"{', '.join(map(str, found['failed']))}."
+            f"size, is {largest['push']:g} N; with {largest['more']:g} N it loses seeds "
+            f"{', '.join(map(str, largest['failed']))}."
         ),
         scores=scores(done),
         pushes=pushes,
@@ -321,9 +330,11 @@ def page(done: Mapping[str, Row], quick: bool) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short seed; keeps nothing")
-    quick = parser.parse_args().quick
+    parser.add_argument("--page", action="store_true", help="only draw the page again")
+    given = parser.parse_args()
+    quick = given.quick
     with tempfile.TemporaryDirectory() as temporary:
-        done = make(quick, Path(temporary) if quick else KEPT)
+        done = found(KEPT) if given.page else make(quick, Path(temporary) if quick else KEPT)
         images = Path(temporary) if quick else DOCS / "images"
         figure(done, images / "balance.png")
         text = page(done, quick)

@@ -54,9 +54,10 @@ def controlled(plant: Any, engine: str = "compiled", **options: Any) -> en.Simul
     return sim
 
 
-def test_a_loop_is_stable_within_the_quanta() -> None:
+@pytest.mark.parametrize("clock", [None, 0.005])
+def test_a_loop_is_stable_within_the_quanta(clock: float | None) -> None:
     tank = Tank()
-    controlled(tank).run(until=6.0)
+    controlled(tank, clock=clock).run(until=6.0)
     # A coder is within its step: the command is within 3 steps of -GAIN*level, one for the sensor and one
     # for each hidden unit. Of the start exp(-GAIN*6) is left, 6e-6.
     assert len(tank.commands) == 6 * RATE + 1
