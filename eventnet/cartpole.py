@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eventnet.errors import ConfigError
 from eventnet.extras import needed
 from eventnet.loop import Reading
 from eventnet.raster import written_aside
@@ -211,19 +212,31 @@ class CartPole:
         self.data.qpos[:], self.data.qvel[:] = saved["qpos"], saved["qvel"]
         self.rng.bit_generator.state = saved["rng"]
 
-    def film(self, poses: Sequence[Floats], path: Path, rate: float) -> None:
-        """Draw poses (position in m, angle in rad) into an animated GIF, so many a second.
+    def renderer(self) -> Any:
+        """Return a `mujoco.Renderer` for `film`. It needs no screen but EGL, or what MUJOCO_GL says.
 
-        It needs no screen: OpenGL draws by EGL, unless the variable MUJOCO_GL says otherwise.
+        Raises
+        ------
+        ConfigError
+            If OpenGL cannot draw here.
         """
+        try:
+            return self._mujoco.Renderer(self.model, 180, 480)
+        except Exception as error:  # every platform of OpenGL fails in its own way
+            raise ConfigError(
+                f"film: OpenGL cannot draw by MUJOCO_GL={os.environ['MUJOCO_GL']} ({error}); install "
+                "libegl1 and libgl1-mesa-dri, or set MUJOCO_GL to osmesa or glfw"
+            ) from error
+
+    def film(self, renderer: Any, poses: Sequence[Floats], path: Path, rate: float) -> None:
+        """Draw poses (position in m, angle in rad) into an animated GIF, so many a second."""
         image = needed("PIL.Image", "balance", "films")
         pictures = []
-        with self._mujoco.Renderer(self.model, 180, 480) as renderer:
-            for pose in poses:
-                self.data.qpos[:] = pose
-                self._mujoco.mj_forward(self.model, self.data)
-                renderer.update_scene(self.data, camera="side")
-                pictures.append(image.fromarray(renderer.render()))
+        for pose in poses:
+            self.data.qpos[:] = pose
+            self._mujoco.mj_forward(self.model, self.data)
+            renderer.update_scene(self.data, camera="side")
+            pictures.append(image.fromarray(renderer.render()))
         first, *others = pictures
         with written_aside(path) as aside:
             first.save(

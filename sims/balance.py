@@ -63,6 +63,7 @@ def run(p: Parameters, session: Session) -> Outcome:
     rule = en.STDP(lr=p.lr) if p.learn else None
     sim = en.Simulation(network(p), plasticity=rule, engine=session.engine, seed=session.seed)
     lesson = Lesson(p, session.seed)
+    renderer = lesson.exam.body.renderer() if p.film else None
     sim.close_loop("force", lesson, rate=COMMANDS)
     if p.learn:
         for k, factor in enumerate(p.schedule):
@@ -71,11 +72,10 @@ def run(p: Parameters, session: Session) -> Outcome:
     for name in ("force", *(["encoder"] if "encoder" in sensors(p) else [])):
         sim.probe(name, rate=100)
     result = session.run(sim, p.learn + p.test, lesson.running_error)
-    if p.film and lesson.exam.poses:
-        every = 8  # 25 a second
-        lesson.exam.body.film(
-            lesson.exam.poses[::every], session.folder / "film.gif", COMMANDS / every
-        )
+    if renderer is not None and lesson.exam.poses:
+        every = COMMANDS // 25
+        poses, path = lesson.exam.poses[::every], session.folder / "film.gif"
+        lesson.exam.body.film(renderer, poses, path, COMMANDS / every)
     complete = result.until == p.learn + p.test
     return Outcome(
         result,
@@ -108,7 +108,7 @@ def network(p: Parameters) -> en.Network:
     net.output("force", 1, error_step=p.error_step)
     for name in inputs:
         net.connect(name, "hidden")
-    net.connect("hidden", "force")
+    net.connect("hidden", "force", weights=np.zeros((p.hidden, 1)))  # untaught it gives no force
     return net
 
 

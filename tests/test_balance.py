@@ -6,6 +6,8 @@ With `EVENTNET_SOAK` the ten seeds of the results page learn in full, else one s
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from eventnet.errors import ConfigError
 from eventnet.raster import Raster
 from eventnet.scenario import build, execute, load
 
+ROOT = Path(__file__).resolve().parent.parent
 SOAK = "EVENTNET_SOAK" in os.environ
 SEEDS = range(10) if SOAK else range(1)
 SHORT = () if SOAK else ("learn=60", "test=10", "push=1")
@@ -168,6 +171,22 @@ def test_the_film_shows_the_cart_and_the_pole(learned: list[dict[str, Any]]) -> 
     assert green.shape == (180, 480)
     assert (red - blue > 60).sum() > 150
     assert (blue - red > 60).sum() > 200
+
+
+def test_where_nothing_can_be_drawn_that_is_said_before_the_lesson(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "cli.py"), "run", "balance", "--set", "film=true"],
+        cwd=tmp_path,
+        env=os.environ | {"MUJOCO_GL": "disable"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 2
+    assert "film: OpenGL cannot draw by MUJOCO_GL=disable" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_lesson_goes_on_from_a_saved_state_as_if_nothing_had_happened() -> None:
