@@ -319,8 +319,9 @@ class CheckedLevels(Checked):
 
 def checked(source: Source, owner: str, check: Callable[[Floats, int], None]) -> Checked:
     """Return a source whose every block is checked, and which has levels if `source` has."""
-    kind = CheckedLevels if isinstance(source, Levels) else Checked
-    return kind(source, owner, check)
+    if isinstance(source, Levels):
+        return CheckedLevels(source, owner, check)
+    return Checked(source, owner, check)
 
 
 def held_at(source: Source, times: Floats) -> Floats:

@@ -6,7 +6,6 @@ import json
 import math
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -146,7 +145,9 @@ def test_a_kernel_as_fast_as_rows_alone_has_a_share_of_one() -> None:
     done = {"forward": 8, "backward": 8, "update": 4, "wall_s": 3.0}
     kernel = {"kernel": "clocked, errors", "read": 8.0, "change": 4.0}
     rows = roofline.by_kernel([kernel | done, kernel | done | {"wall_s": 6.0}] * 2, "float64")
-    assert list(rows) == [f"{name}, float64" for name in ("AXPY, read", "AXPY, change", "clocked, errors")]
+    assert list(rows) == [
+        f"{name}, float64" for name in ("AXPY, read", "AXPY, change", "clocked, errors")
+    ]
     assert rows["clocked, errors, float64"]["share"] == pytest.approx(0.75)
     assert "share" not in rows["AXPY, read, float64"]
 

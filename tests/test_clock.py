@@ -15,6 +15,7 @@ from test_clocked import PAPER, SETTINGS, Setting, build, rule, tau
 from test_clocked import digits as digits
 
 import eventnet as en
+from eventnet.data.epochs import Images, orders
 from eventnet.engine import feeds
 from eventnet.engine.clocked import ClockedEngine
 from eventnet.sources import Checked
@@ -631,6 +632,86 @@ def test_a_scenario_on_a_clock_runs_and_is_drawn(tmp_path: Path) -> None:
     assert "the reference engine has no clock" in failed.output + str(failed.exception)
 
 
+class Plain:
+    """A source of levels that hides them."""
+
+    def __init__(self, source: Images) -> None:
+        self.width, self.block, self._n = source.width, source.block, len(source)
+
+    def __len__(self) -> int:
+        return self._n
+
+
+@pytest.mark.parametrize("width", [13, 16])
+def test_bytes_give_the_spikes_that_their_levels_give(width: int) -> None:
+    """Unchanged bytes, values written in between, a feed that replaces another, a restored state."""
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (40, width), dtype=np.uint8)
+    pixels[1::2] = pixels[::2]
+    pixels[:, 8:] *= random.random((40, width - 8)) < 0.3
+    outcomes = []
+    for hide in (False, True):
+        net = en.Network(tau=0.3)
+        net.sensor("camera", width, step=0.2)
+        net.output("copy", width, error_step=0.2)
+        net.connect("camera", "copy", weights=np.zeros((width, width)))
+        sim = en.Simulation(net, plasticity=en.STDP(0.5), clock=0.1, raster=False)
+        source = Images(pixels, orders("given", pixels), epochs=1, rate=10.0)
+        again = Images(pixels[::-1].copy(), orders("given", pixels), epochs=1, rate=10.0, t0=4.0)
+        sim.feed("camera", Plain(source) if hide else source)
+        sim.teach("copy", Plain(source) if hide else source)
+        sim.run(until=1.02)
+        sim._engine.write(0, np.full(width, 0.4), 1.05)
+        saved = sim._engine.state()
+        sim._engine.advance(1.25)
+        sim._engine.restore(saved)
+        sim.run(until=3.95)
+        sim._engine.feed(0, Plain(again) if hide else again)
+        sim.run(until=8.0)
+        outcomes.append((sim.weights("camera -> copy"), sim.cost.events, sim.cost.total("quanta")))
+    assert outcomes[0][1:] == outcomes[1][1:]
+    assert outcomes[0][1] > 500
+    assert np.array_equal(outcomes[0][0], outcomes[1][0])
+
+
+@pytest.mark.parametrize(
+    ("levels", "codes", "message"),
+    [
+        (np.array([0.0, np.inf]), np.zeros((2, 3), np.uint8), "levels .* must be finite"),
+        (np.zeros((2, 2)), np.zeros((2, 3), np.uint8), r"levels of shape \(2, 2\)"),
+        (np.zeros(2), np.full((2, 3), 7, np.uint8), "code 7 .* there are 2 levels"),
+        (np.zeros(2), np.zeros((2, 3), np.int64), "codes of type int64 .* must be uint8"),
+        (np.zeros(2), np.zeros((2, 4), np.uint8), r"codes\(0, 2\) .* must be \(2,\) and \(2, 3\)"),
+    ],
+)
+def test_bytes_of_no_use_are_refused(levels: Any, codes: Any, message: str) -> None:
+    class Source:
+        width = 3
+
+        def __init__(self) -> None:
+            self.levels = levels
+
+        def __len__(self) -> int:
+            return 2
+
+        def codes(self, start: int, stop: int) -> Any:
+            return np.arange(start, stop) / 10.0, codes
+
+        def block(self, start: int, stop: int) -> Any:
+            return np.arange(start, min(stop, 2)) / 10.0, np.zeros((min(stop, 2) - start, 3))
+
+    net = en.Network(tau=0.3)
+    net.sensor("camera", 3, step=0.2)
+    sim = en.Simulation(net, clock=0.1)
+
+    def run() -> None:
+        sim.feed("camera", Source())
+        sim.run(until=1.0)
+
+    with pytest.raises(en.DataError, match=message):
+        run()
+
+
 # -- what it refuses -----------------------------------------------------------------------------
 
 
@@ -646,7 +727,6 @@ def test_a_scenario_on_a_clock_runs_and_is_drawn(tmp_path: Path) -> None:
         ({"clock": -1.0}, r"dt=-1\.0 s on the clock: must be positive"),
         ({"clock": 5e-324}, r"1/dt=inf Hz on the clock: must be positive and finite"),
         ({"adapt": 2.0}, r"adapt=2\.0 on the clock: must lie in \[0, 1\]"),
-        ({"plasticity": en.STDP(0.1)}, r"cap=0\.5 on STDP: the paper's algorithm has no guard"),
     ],
 )
 def test_what_does_not_go_together_is_refused(given: dict[str, Any], message: str) -> None:

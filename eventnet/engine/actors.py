@@ -298,8 +298,8 @@ class ActorsEngine:
                     where = p
                     mine = own.get((p, "error"), set())
                     if p in self._losses:
-                        came = reached.get(p, ())
-                        sent += self._run_loss(t, p, arrived.get(p), samples.get(p), mine, came)
+                        whom = reached.get(p, ())
+                        sent += self._run_loss(t, p, arrived.get(p), samples.get(p), mine, whom)
                     elif p in self._softmax:
                         again = p in arrived or p in samples or (p, "timer") in own
                         sent += self._run_softmax(t, p, again, samples.get(p), mine)

@@ -429,9 +429,7 @@ def _coders(plan: Plan) -> dict[str, NDArray[Any]]:
 def _error_trees(plan: Plan) -> dict[str, NDArray[np.int64]]:
     """Return where the trees of local outputs that encode an error lie, and their levels."""
     trees = [
-        tournament.levels(p.size).tolist()
-        if local and encodes and p.kind == "output"
-        else []
+        tournament.levels(p.size).tolist() if local and encodes and p.kind == "output" else []
         for p, local, encodes in zip(plan.populations, plan.local, plan.has_error, strict=True)
     ]
     first, levels = arrays.ragged(trees)

@@ -217,9 +217,7 @@ def add_rows(
 
 
 @inlined
-def count_forward(
-    synapses: Synapses, neuron: Array, quanta: Array, first: int, n: int
-) -> None:
+def count_forward(synapses: Synapses, neuron: Array, quanta: Array, first: int, n: int) -> None:
     """Count `n` spikes that cross a projection forward."""
     counts, fan = synapses.counts, synapses.n_out
     count(counts, FORWARD, quanta, neuron, first, n, fan, synapses.sparse, synapses.span)
@@ -229,8 +227,14 @@ def count_forward(
 def add_four(step: float, weights: Array, neuron: Array, quanta: Array, arrived: Array) -> None:
     """Add four rows in one pass over `arrived`, in their order."""
     n = arrived.shape[0]
-    a, b = weights[neuron[0] * n : (neuron[0] + 1) * n], weights[neuron[1] * n : (neuron[1] + 1) * n]
-    c, d = weights[neuron[2] * n : (neuron[2] + 1) * n], weights[neuron[3] * n : (neuron[3] + 1) * n]
+    a, b = (
+        weights[neuron[0] * n : (neuron[0] + 1) * n],
+        weights[neuron[1] * n : (neuron[1] + 1) * n],
+    )
+    c, d = (
+        weights[neuron[2] * n : (neuron[2] + 1) * n],
+        weights[neuron[3] * n : (neuron[3] + 1) * n],
+    )
     of_a, of_b = step * quanta[0], step * quanta[1]
     of_c, of_d = step * quanta[2], step * quanta[3]
     for j in range(n):

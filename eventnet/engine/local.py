@@ -1,8 +1,8 @@
 """Deliveries to local populations: they touch the neurons that they reach, and no others.
 
-Such a population is large and its input sparse (`plan.LOCAL`). Its traces are held as of a clock that stands
-still for `CLOCK_PERIOD`, so that what nothing reaches stays as it is. Neurons that are reached are listed in
-the order in which rows reach them; of these the few that fire are sorted.
+Such a population is large and its input sparse (`plan.LOCAL`). Its traces are held as of a clock that
+stands still for `CLOCK_PERIOD`, so that what nothing reaches stays as it is. Neurons that are reached
+are listed in the order in which rows reach them; of these the few that fire are sorted.
 """
 
 from __future__ import annotations
