@@ -24,7 +24,7 @@ from eventnet.raster import written_aside
 from eventnet.reproduce.record import commit, machine
 from eventnet.simulation import versions
 
-SECTIONS = ("training", "streams", "simulation", "roofline", "size", "cores")
+SECTIONS = ("training", "streams", "simulation", "roofline", "size", "largest", "cores")
 
 
 def main() -> None:
@@ -38,7 +38,8 @@ def main() -> None:
     if given.page:
         page.write(page.RESULTS)
         return
-    chosen = given.sections or SECTIONS
+    large = os.environ.get("EVENTNET_BENCH_LARGEST") == "1"
+    chosen = given.sections or [s for s in SECTIONS if large or s != "largest"]
     for name in dict.fromkeys(e for s in chosen for e in section(s).ENVIRONMENTS):
         environments.ready(name)
     with tempfile.TemporaryDirectory() as temporary:

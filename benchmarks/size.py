@@ -1,8 +1,7 @@
-"""Section: networks of a thousand to a million neurons, a thousand synapses each, equally active."""
+"""Section: networks of a thousand neurons and more, a thousand synapses each, equally active."""
 
 from __future__ import annotations
 
-import os
 import resource
 import sys
 import time
@@ -20,10 +19,6 @@ from eventnet.sources import Recording, SpikeTrain
 
 FAN_IN = 1_000
 NEURONS = (1_000, 10_000, 100_000)
-LARGEST = 1_000_000
-"""Only on demand: inference needs 9 GB."""
-
-LARGEST_LEARNING = 300_000
 SPIKES = 50_000
 """Into the network in a repetition, whatever its size."""
 
@@ -88,14 +83,12 @@ class Sparse:
         self.network_s = time.perf_counter() - begin
         self.random = np.random.default_rng(0)
         # Until residuals are anywhere between the thresholds, and the sum of what arrives is level.
-        warm = max(neurons // 2, spikes)
-        sizes = [PACKETS[0]] * warm
-        for k in range(len(PACKETS) * REPETITIONS):
-            packet = PACKETS[k % len(PACKETS)]
-            sizes += [packet] * (spikes // packet)
+        packets = [PACKETS[k % len(PACKETS)] for k in range(len(PACKETS) * REPETITIONS)]
+        numbers = [max(neurons // 2, spikes), *(spikes // packet for packet in packets)]
+        sizes = np.repeat([PACKETS[0], *packets], numbers)
         ends = np.cumsum(sizes) / (neurons * RATE)
-        self.ends = ends[np.cumsum([warm, *(spikes // PACKETS[k % 2] for k in range(6))]) - 1]
-        self.sim.feed("source", self._train(np.array(sizes), ends))
+        self.ends = ends[np.cumsum(numbers) - 1]
+        self.sim.feed("source", self._train(sizes, ends))
         if learn:
             self.sim.teach("layer", Recording([0.0], np.zeros((1, neurons))))
 
@@ -131,44 +124,35 @@ class Sparse:
 
 
 def run(quick: bool, told: Told) -> dict[str, Any]:
-    """Return a list of rows; a network that does not fit has ``failed`` in it, and why.
-
-    EVENTNET_BENCH_LARGEST=1 adds the largest ones.
-    """
-    largest = os.environ.get("EVENTNET_BENCH_LARGEST") == "1"
-    found = []
-    for learn in (False, True):
-        top = LARGEST_LEARNING if learn else LARGEST
-        sizes = (100, 1_000) if quick else NEURONS + ((top,) if largest else ())
-        for packet in PACKETS:
-            found += [_row(n, sizes[0], learn, packet, quick, told) for n in sizes]
-    return {"rows": found, "largest": largest}
+    """Return a list of rows; a network that does not fit has ``failed`` in it, and why."""
+    sizes = (100, 1_000) if quick else NEURONS
+    return {"rows": [row for learn in (False, True) for row in rows(sizes, learn, quick, told)]}
 
 
-def _row(
-    neurons: int, smallest: int, learn: bool, packet: int, quick: bool, told: Told
-) -> dict[str, Any]:
-    """Time a network in turn with the smallest one."""
-
-    def entry(n: int) -> Entry:
-        options = {"neurons": n, "learn": learn, "packet": packet, "memory_gb": MEMORY_GB}
-        options["dtype"] = "float32"
-        if quick:
-            options["spikes"] = 1_000
-        return Entry("benchmarks.size:Sparse", options, cwd=ROOT)
-
-    what = f"{neurons:,} neurons{', learning' if learn else ''}"
-    row: dict[str, Any] = {"neurons": neurons, "learn": learn, "packet": packet}
-    row["synapses"] = neurons * min(FAN_IN, neurons)
-    pair = {what: entry(neurons)}
-    if neurons != smallest:
-        pair[f"{smallest:,} neurons beside it"] = entry(smallest)
+def rows(sizes: tuple[int, ...], learn: bool, quick: bool, told: Told) -> list[dict[str, Any]]:
+    """Time networks of these sizes in turn, the smallest first; return a row a size and packet."""
+    entries = {}
+    for n in sizes:
+        options = {"neurons": n, "learn": learn, "memory_gb": MEMORY_GB, "dtype": "float32"}
+        options |= {"spikes": 2_000} if quick else {}
+        name = f"{n:,} neurons{', learning' if learn else ''}"
+        entries[name] = Entry("benchmarks.size:Sparse", options, cwd=ROOT)
     try:
-        rows = interleave(pair, None, REPETITIONS, told)
+        found = interleave(entries, None, len(PACKETS) * REPETITIONS, told)
     except BenchError as error:
-        if "MemoryError" not in str(error):
+        if "MemoryError" not in str(error) or len(sizes) == 1:
             raise
-        print(f"{what}: does not fit {MEMORY_GB:g} GB", file=sys.stderr)
-        return row | {"failed": f"needs more than {MEMORY_GB:g} GB"}
-    smaller = rows[f"{smallest:,} neurons beside it"] if neurons != smallest else None
-    return row | rows[what] | {"beside": smaller}
+        print(f"{name}: does not fit {MEMORY_GB:g} GB", file=sys.stderr)
+        failed = {"neurons": sizes[-1], "learn": learn, "failed": f"needs over {MEMORY_GB:g} GB"}
+        return [*rows(sizes[:-1], learn, quick, told), failed | {"synapses": _synapses(sizes[-1])}]
+    kept = []
+    for n, row in zip(sizes, found.values(), strict=True):
+        for packet in PACKETS:
+            mine = {"neurons": n, "synapses": _synapses(n), "learn": learn, "packet": packet}
+            mine["repetitions"] = [r for r in row["repetitions"] if r["packet"] == packet]
+            kept.append(row | mine)
+    return kept
+
+
+def _synapses(neurons: int) -> int:
+    return neurons * min(FAN_IN, neurons)

@@ -155,13 +155,15 @@ def test_a_kernel_as_fast_as_rows_alone_has_a_share_of_one() -> None:
 def test_a_network_that_does_not_fit_is_a_row_that_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    entry = {"neurons": 100, "learn": True, "packet": 1, "spikes": 100}
-    rows = interleave({"small": Entry("benchmarks.size:Sparse", entry, cwd=ROOT)}, None, 1)
-    assert rows["small"]["repetitions"][0]["units"] == 100
-    assert 0.05 < rows["small"]["peak_gb"] < 2
     monkeypatch.setattr(size, "MEMORY_GB", 0.5)
-    row = size._row(100_000, 100, learn=True, packet=1, quick=True, told=lambda name, k: None)
-    assert row["failed"] == "needs more than 0.5 GB"
+    monkeypatch.setattr(size, "PACKETS", (1, 50))
+    *rows, failed = size.rows((100, 100_000), learn=True, quick=True, told=lambda name, k: None)
+    assert failed["failed"] == "needs over 0.5 GB"
+    assert failed["synapses"] == 10**8
+    assert [row["packet"] for row in rows] == [1, 50]
+    for row in rows:
+        assert all(r["units"] == 2_000 and r["events"] > 4_000 for r in row["repetitions"])
+        assert 0.05 < row["peak_gb"] < 2
 
 
 @pytest.mark.usefixtures("mnist_folder")

@@ -31,6 +31,9 @@ from eventnet.engine.learning import catch_up, count_forward, row_of, synapses_o
 from eventnet.engine.memory import AHEAD, prefetch
 from eventnet.engine.tournament import next_leaf, put
 
+MANY = 8
+"""Where more than one neuron in so many is reached, all are looked at."""
+
 
 @kernel
 def forward_local(
@@ -144,7 +147,19 @@ def spread_out(reached: Array, amounts: Array, n: int, arrived: Array) -> None:
 
 @kernel
 def collect(reached: Array, amounts: Array, n: int, arrived: Array) -> None:
-    """List what has arrived at those reached, and leave NaN (writes amounts, arrived)."""
+    """List what has arrived at those reached, and leave NaN (writes amounts, arrived).
+
+    If they are many they are listed again in their order: then all that follows goes through memory once.
+    """
+    if n > arrived.shape[0] // MANY:
+        listed = 0
+        for j in range(arrived.shape[0]):
+            amount = arrived[j]
+            reached[listed] = j
+            amounts[listed] = amount
+            listed += not math.isnan(amount)
+            arrived[j] = np.nan
+        return
     for k in range(n):
         prefetch(arrived, reached[min(k + AHEAD, n - 1)])
         amounts[k] = arrived[reached[k]]
