@@ -81,7 +81,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Pa
 
 
 def test_every_recipe_pins_its_files_and_names_a_package() -> None:
-    assert names() == ["euroc-v1-01", "mnist"]
+    assert names() == ["dvs-people", "euroc-v1-01", "mnist"]
     for name in names():
         found = recipe(name)
         assert found.name == name
@@ -92,7 +92,9 @@ def test_every_recipe_pins_its_files_and_names_a_package() -> None:
 
 
 def test_an_unknown_data_set_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="'cifar': there is none; choose from euroc-v1-01, mnist"):
+    with pytest.raises(
+        ConfigError, match="'cifar': there is none; choose from dvs-people, euroc-v1-01, mnist"
+    ):
         recipe("cifar")
     with pytest.raises(ConfigError, match="choose from"):
         fetch("../mnist")

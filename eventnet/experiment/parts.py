@@ -39,7 +39,7 @@ class Signal(Part):
     """
 
     file: str | None = None
-    """CSV, NPZ, NPY, Parquet, HDF5 or a robot log (MCAP, ROS 1 and 2), by the suffix.
+    """CSV, NPZ, NPY, Parquet, HDF5, AEDAT4 (its IMU) or a robot log (MCAP, ROS), by the suffix.
 
     A path relative to the scenario file; of a ROS 2 bag its folder.
     """
@@ -108,6 +108,27 @@ class Sensor(Signal):
     """Components of a reading; default: what the columns give."""
 
 
+class Source(Part):
+    """A population whose spikes are the events of a camera, each at its own microsecond."""
+
+    file: str
+    """AEDAT4, or NPY with the fields x, y, t (us) and p of Tonic; relative to the scenario file."""
+    width: Whole | None = None
+    """Pixels; default: as the AEDAT4 file says, of an NPY file up to the largest address."""
+    height: Whole | None = None
+    """Pixels; default: as for the width."""
+    block: Whole = 1
+    """Pixels a side that share a neuron."""
+    polarity: Literal["split", "signed", "merged"] = "split"
+    """split: a neuron each for on and off; signed: one that fires +1 or -1; merged: one that fires."""
+    clock_offset: Finite = 0.0
+    """Seconds added to its time stamps."""
+    step: Positive = 1.0
+    """Signal that one event stands for."""
+    tau: Positive | None = None
+    """Time constant with which its receivers decode it, s; default: the network's."""
+
+
 class Teacher(Signal):
     """The targets of an output. A NaN is "no target"."""
 
@@ -168,7 +189,7 @@ class Connection(Part):
     """Synapses from each neuron of one population to each neuron of another."""
 
     source: str
-    """A sensor or a layer."""
+    """A sensor, a source or a layer."""
     target: str
     """A layer or an output."""
     fan_in: Whole | None = None
@@ -259,6 +280,8 @@ class Experiment(Part):
     """Time stamp, s, that is time 0 of the simulation; first: the earliest of all files."""
     sensors: dict[str, Sensor] = Field(default_factory=dict)
     """By name."""
+    sources: dict[str, Source] = Field(default_factory=dict)
+    """Event cameras, by name."""
     layers: dict[str, Layer] = Field(default_factory=dict)
     """By name."""
     outputs: dict[str, Output] = Field(default_factory=dict)

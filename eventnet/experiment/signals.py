@@ -8,16 +8,18 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eventnet.arrivals import Arrivals, Books, Link, in_order
 from eventnet.errors import ConfigError, DataError, at_key
-from eventnet.experiment.parts import UNITS, Signal, Teacher
-from eventnet.experiment.tables import Table, read
-from eventnet.sources import Recording, whole, with_hold
+from eventnet.events import Events
+from eventnet.events import read as read_events
+from eventnet.experiment.parts import UNITS, Signal, Source, Teacher
+from eventnet.experiment.tables import Stamps, Table, read
+from eventnet.sources import Recording, SpikeTrain, whole, with_hold
 
 Floats = NDArray[np.float64]
 
@@ -80,6 +82,13 @@ class Heard:
         return books
 
 
+class Seen(NamedTuple):
+    """What a source is given: its spikes, and how many neurons it needs."""
+
+    train: SpikeTrain
+    neurons: int
+
+
 def hear(
     signals: Mapping[str, Signal],
     *,
@@ -87,11 +96,23 @@ def hear(
     origin: float | Literal["first"],
     seed: int,
 ) -> dict[str, Heard]:
+    """Read every file and put all on one clock; see `hear_and_see`."""
+    return hear_and_see(signals, {}, base=base, origin=origin, seed=seed)[0]
+
+
+def hear_and_see(
+    signals: Mapping[str, Signal],
+    sources: Mapping[str, Source],
+    *,
+    base: Path,
+    origin: float | Literal["first"],
+    seed: int,
+) -> tuple[dict[str, Heard], dict[str, Seen]]:
     """Read every file and put all on one clock.
 
     Parameters
     ----------
-    signals : mapping
+    signals, sources : mapping
         By the key of a scenario file, as in ``"sensors.gyro"``; errors name it.
     base : Path
         Folder that relative paths start from.
@@ -100,28 +121,39 @@ def hear(
     seed : int
         Of jitter and dropout, which are drawn for each signal by itself.
     """
-    tables = {}
+    tables: dict[str, Table] = {}
     for key, signal in signals.items():
         with at_key(key):
             if signal.file is None:
                 raise ConfigError("file is missing: name the recording, or run it with --live")
             tables[key] = read(signal, base / signal.file)
-    clock = _Clock(origin, [t for t in tables.values() if t.stamps is not None])
-    found = {}
+    cameras: dict[str, Events] = {}
+    for key, source in sources.items():
+        with at_key(key):
+            cameras[key] = read_events(base / source.file, (source.width, source.height))
+    stamps = [table.stamps for table in tables.values() if table.stamps is not None]
+    stamps += [camera.t * UNITS["us"] for camera in cameras.values()]
+    clock = _Clock(origin, stamps)
+    heard, seen = {}, {}
     for key, signal in signals.items():
         with at_key(key):
             rng = np.random.default_rng([seed, zlib.crc32(key.encode())])
             times = clock.seconds(tables[key], signal)
-            found[key] = _heard(key, signal, times, tables[key].values, rng)
-    return found
+            heard[key] = _heard(key, signal, times, tables[key].values, rng)
+    for key, source in sources.items():
+        camera = cameras[key]
+        times = clock.exact(camera.t * UNITS["us"]) + source.clock_offset
+        train = SpikeTrain(times, *camera.addresses(source.block, source.polarity))
+        seen[key] = Seen(train, camera.neurons(source.block, source.polarity))
+    return heard, seen
 
 
 class _Clock:
     """The clock of all files, on which `origin` is 0; exact where all count in whole nanoseconds."""
 
-    def __init__(self, origin: float | Literal["first"], tables: list[Table]) -> None:
-        exact = [t.stamps for t in tables if t.stamps is not None and t.stamps.dtype == np.int64]
-        other = [t.stamps for t in tables if t.stamps is not None and t.stamps.dtype != np.int64]
+    def __init__(self, origin: float | Literal["first"], stamps: list[Stamps]) -> None:
+        exact = [s for s in stamps if s.dtype == np.int64]
+        other = [s for s in stamps if s.dtype != np.int64]
         if origin != "first":
             self.ns, self.s = round(origin * UNITS["s"]), float(origin)
         elif other:
@@ -138,8 +170,12 @@ class _Clock:
             assert signal.rate is not None
             return signal.start + np.arange(len(table.values)) / whole(signal.rate)
         if table.stamps.dtype == np.int64:
-            return (table.stamps - self.ns) / UNITS["s"]
+            return self.exact(table.stamps)
         return np.asarray(table.stamps - self.s, dtype=np.float64)
+
+    def exact(self, ns: Stamps) -> Floats:
+        """Return stamps of whole nanoseconds in s."""
+        return (ns - self.ns) / UNITS["s"]
 
 
 def _heard(

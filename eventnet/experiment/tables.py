@@ -1,4 +1,4 @@
-"""Reads the columns of a recording: CSV, NPZ, NPY, Parquet, HDF5 and robot logs, by the file's suffix."""
+"""Reads the columns of a recording: CSV, NPZ, NPY, Parquet, HDF5, AEDAT4, robot logs, by the suffix."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventnet.errors import ConfigError, DataError, EventNetError, at_key
+from eventnet.events import read_aedat4
 from eventnet.experiment import logs
 from eventnet.experiment.parts import UNITS, Column, Signal
 from eventnet.network import unknown
@@ -170,6 +171,7 @@ def opened(path: Path, signal: Signal) -> Columns:
         ".parquet": _parquet,
         ".h5": _hdf5,
         ".hdf5": _hdf5,
+        ".aedat4": _aedat4,
     }
     log = path.suffix in logs.SUFFIXES or path.is_dir()
     with at_key("file"):
@@ -201,6 +203,13 @@ def _log(path: Path, signal: Signal) -> Columns:
     found = logs.read(path, signal.topic, names, time)
     what = f"{signal.topic} of {path.name}"
     return Columns(what, found.names, found.columns.__getitem__, False, found.further)
+
+
+def _aedat4(path: Path, signal: Signal) -> Columns:
+    imu = read_aedat4(path).imu
+    if not len(imu):
+        raise DataError(f"{path.name} has no inertial unit: give the camera itself as a source")
+    return Columns(path.name, list(imu.dtype.names or ()), imu.__getitem__)
 
 
 def _csv(path: Path, signal: Signal) -> Columns:
