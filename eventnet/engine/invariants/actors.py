@@ -289,7 +289,7 @@ def _memory(memory: Any) -> Ledger | Traces | None:
     if isinstance(memory, RuleLedger):
         return Ledger(
             memory.origin,
-            memory.gauged,
+            memory.clock,
             _floats(memory.charge),
             _floats(memory.owed),
             _floats(part for row in memory.booked for part in row),
