@@ -9,6 +9,7 @@ The camera stood at another angle in each scene, so that gravity alone gives the
 `--set imu=gyroscope` or `imu=none` leaves it to the events, `--set camera=false` to the unit.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -134,16 +135,15 @@ def run(p: Parameters, session: Session) -> Outcome:
     said = done.output("scene").values
     baselines = {}
     if p.camera:
-        counts = [Stream(s.times, np.eye(neurons)[s.values[:, 0]] * s.values[:, 1:]) for s in seen]
-        baselines["nearest mean, events of 50 ms"] = counts
+        baselines["nearest mean, events of 50 ms"] = [rates(stream, neurons) for stream in seen]
     if columns:
-        baselines["nearest mean, readings of 50 ms"] = felt
+        baselines["nearest mean, readings of 50 ms"] = [means(stream) for stream in felt]
     return Outcome(
         done,
         metrics={"right %": right(said.argmax(axis=1), truth)} if len(said) == len(truth) else {},
         baselines={
-            name: {"right %": right(nearest(streams, lengths, asking, asked), truth)}
-            for name, streams in baselines.items()
+            name: {"right %": right(nearest(scenes, lengths, asking, asked), truth)}
+            for name, scenes in baselines.items()
         },
     )
 
@@ -171,22 +171,40 @@ def played(streams: list[Stream], shown: list[Piece]) -> Stream:
     return Stream(np.concatenate(times), np.concatenate(values))
 
 
+Window = Callable[[float, float], Floats]
+"""From a first and a last s to what a scene is like in between, (width,)."""
+
+
+def rates(stream: Stream, neurons: int) -> Window:
+    """Return the rate of every neuron's events."""
+
+    def between(first: float, last: float) -> Floats:
+        part = stream.values[slice(*np.searchsorted(stream.times, (first, last)))]
+        return np.bincount(part[:, 0], part[:, 1], neurons) / (last - first)
+
+    return between
+
+
+def means(stream: Stream) -> Window:
+    """Return the mean of every component's readings."""
+
+    def between(first: float, last: float) -> Floats:
+        part = stream.values[slice(*np.searchsorted(stream.times, (first, last)))]
+        return np.asarray(part.mean(axis=0))
+
+    return between
+
+
 def nearest(
-    streams: list[Stream], lengths: list[float], asking: list[Piece], asked: list[Floats]
+    scenes: list[Window], lengths: list[float], asking: list[Piece], asked: list[Floats]
 ) -> NDArray[np.intp]:
-    """Return the scene whose mean of what was learned is nearest to that of the last `SETTLE` s."""
-
-    def mean(stream: Stream, first: float, last: float) -> Floats:
-        part = slice(*np.searchsorted(stream.times, (first, last)))
-        total: Floats = stream.values[part].sum(axis=0) / (last - first)
-        return total
-
-    centers = [mean(s, 0, SHARE * length) for s, length in zip(streams, lengths, strict=True)]
+    """Return the scene that, on the mean of what is learned, is nearest to the last `SETTLE` s."""
+    centers = np.array([w(0, SHARE * length) for w, length in zip(scenes, lengths, strict=True)])
     found = []
     for piece, times in zip(asking, asked, strict=True):
         for t in times - piece.start + piece.first:
-            here = mean(streams[piece.scene], t - SETTLE, t)
-            found.append(np.linalg.norm(np.array(centers) - here, axis=1).argmin())
+            here = scenes[piece.scene](t - SETTLE, t)
+            found.append(np.linalg.norm(centers - here, axis=1).argmin())
     return np.array(found)
 
 
