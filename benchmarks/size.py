@@ -85,7 +85,7 @@ class Sparse:
         # Until residuals are anywhere between the thresholds, and the sum of what arrives is level.
         packets = [PACKETS[k % len(PACKETS)] for k in range(len(PACKETS) * REPETITIONS)]
         numbers = [max(neurons // 2, spikes), *(spikes // packet for packet in packets)]
-        sizes = np.repeat([PACKETS[0], *packets], numbers)
+        sizes = np.minimum(np.repeat([PACKETS[0], *packets], numbers), neurons)
         ends = np.cumsum(sizes) / (neurons * RATE)
         self.ends = ends[np.cumsum(numbers) - 1]
         self.sim.feed("source", self._train(sizes, ends))

@@ -75,7 +75,7 @@ class Levels(Source, Protocol):
     >>> from eventnet.data.epochs import Images, orders
     >>> pixels = np.array([[0, 51], [102, 255]], dtype=np.uint8)
     >>> source = Images(pixels, orders("given", pixels), epochs=1, rate=50.0)
-    >>> isinstance(source, Levels), source.codes(1, 2)[1].tolist(), source.levels[51]
+    >>> isinstance(source, Levels), source.codes(1, 2)[1].tolist(), source.levels[51].item()
     (True, [[102, 255]], 0.2)
     """
 
