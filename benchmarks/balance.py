@@ -221,7 +221,8 @@ def scores(done: Mapping[str, Row]) -> str:
     least = "least squares, same inputs"
     lines.append(line("least squares", trained, [r["baselines"][least] for r in trained]))
     for name in SENSORS:
-        rows = of(done, f"without-{name}")
+        if not (rows := of(done, f"without-{name}")):
+            continue
         lines.append(line(f"the network without {name}", rows, [r["metrics"] for r in rows]))
         fits = [r["baselines"][least] for r in rows]
         lines.append(line(f"least squares without {name}", rows, fits))
@@ -229,7 +230,7 @@ def scores(done: Mapping[str, Row]) -> str:
     lines.append(line("the network untrained", rows, [r["metrics"] for r in rows]))
     return table(heads, lines) + (
         "\n\nKept up: seeds of all in which it was, to the end (untrained: of "
-        f"{rows[0]['parameters']['test']:g} s). Angle and position: the largest of "
+        f"{rows[0]['parameters']['test']:g} s). Angle and position: the largest of\n"
         "all seeds in the test; a pole is lost at .5 rad, a cart at 1.8 m."
     )
 
@@ -284,7 +285,7 @@ def figure(done: Mapping[str, Row], path: Path) -> None:
             ax.set_title("angle, rad" if name == "angle" else f"{name}, spikes/s", fontsize=9)
             if name != "angle":
                 ax.set_ylim(bottom=0)
-        axes[0].legend(loc="upper right")
+        axes[0].legend(loc="lower right")
         for ax in axes[len(names) :]:
             ax.set_visible(False)
         for ax in axes[-3:]:
@@ -301,8 +302,8 @@ def made(done: Mapping[str, Row]) -> str:
     machine = records[0]["machine"]
     return (
         f"At commit {commits}: {wall / 60:.0f} min in all on {machine['processor']}, "
-        f"{machine['cores']} cores shared with other work, one process, so that times are upper "
-        f"bounds; {versions}."
+        f"{machine['cores']} cores\nshared with other work, one process, so that times are upper bounds; "
+        f"{versions}."
     )
 
 
@@ -315,8 +316,8 @@ def page(done: Mapping[str, Row], quick: bool) -> str:
         last=len(of(done, "trained")) - 1,
         largest=(
             f"The largest push that the LQR survives in all seeds, all pushes of a test being of that "
-            f"size, is {largest['push']:g} N; with {largest['more']:g} N it loses seeds "
-            f"{', '.join(map(str, largest['failed']))}."
+            f"size, is {largest['push']:g} N;\nwith {largest['more']:g} N it fails in "
+            f"{len(largest['failed'])} of them."
         ),
         scores=scores(done),
         pushes=pushes,
