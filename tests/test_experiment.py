@@ -16,6 +16,7 @@ from eventnet.cli import main
 from eventnet.errors import EventNetError
 from eventnet.experiment import Connection, Experiment, Layer, Output, Sensor, Teacher, build, load
 from eventnet.experiment.file import checked, schema
+from eventnet.experiment.signals import hear
 
 Floats = NDArray[np.float64]
 
@@ -184,6 +185,37 @@ def test_what_toml_says_python_says_through_the_same_classes(place: Path) -> Non
     assert len(rests) > 10
     assert not rests.any()
     np.testing.assert_allclose(times[~arrived], times[np.flatnonzero(~arrived) - 1] + 0.02)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_books_of_a_recording_balance_at_every_moment_and_any_link(
+    tmp_path: Path, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    # Out of order, twice and three times over.
+    stamps = np.sort(rng.integers(0, 150, 200)) + rng.integers(-8, 8, 200)
+    np.savez(tmp_path / "log.npz", t=stamps - stamps.min(), x=np.arange(200.0))
+    signal = Sensor(
+        file="log.npz",
+        time="t",
+        unit="ms",
+        step=0.1,
+        lateness=float(rng.choice([0.0, 0.004, 1.0])),
+        late="drop",
+        latency=float(rng.choice([0.0, 0.02])),
+        jitter=float(rng.choice([0.0, 0.01])),
+        dropout=float(rng.choice([0.0, 0.3])),
+        hold=rng.choice([None, 0.005]),
+    )
+    heard = hear({"sensors.x": signal}, base=tmp_path, origin="first", seed=seed)["sensors.x"]
+    at_start = heard.books(-1.0)
+    assert (at_start.delivered, at_start.pending) == (0, len(heard.arrived))
+    for until in rng.uniform(-0.01, 0.3, 20):
+        books = heard.books(until)
+        assert books.balanced
+        assert books.given + books.duplicated == 200
+        assert books.delivered == (heard.arrived <= until).sum()
+    assert books.duplicated > 10
 
 
 def test_the_schema_knows_every_key_and_says_what_it_is() -> None:
