@@ -171,7 +171,7 @@ def test_without_a_guard_divergence_stops_the_run_and_names_time_and_population(
         sim.run(until=10)
     assert 0 < caught.value.time < 10
     # The instant that failed is recorded by neither engine: what is there agrees.
-    assert all(time < caught.value.time for batch in sim._unrecorded for time in batch[0])
+    assert all(time < caught.value.time for batch in sim._taken for time in batch[0])
     assert caught.value.population in ("h", "y")
     assert repr(caught.value.population) in str(caught.value)
 
