@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -23,13 +22,15 @@ from eventnet.cartpole import PHYSICS, PUSH_EVERY, PUSH_FIRST, SENSORS, UNIT, Tr
 from eventnet.plot import PALETTE, save
 from eventnet.raster import Raster, written_aside
 from eventnet.reproduce.drawing import drawing
-from eventnet.reproduce.record import record
+from eventnet.reproduce.record import record, uncommitted
 from eventnet.scenario import execute, load
 
 Row = dict[str, Any]
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
+SOURCES = "eventnet", "sims", "benchmarks/balance.py"
+"""What makes a row: it is kept only if these are committed."""
 KEPT = DOCS / "results" / "balance"
 COMMAND = "python -m benchmarks.balance"
 SEEDS = range(10)
@@ -175,7 +176,7 @@ def kept(
     rows = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if seed in rows and rows[seed]["settings"] == plain:
         return rows[seed]
-    if not quick and (changes := _changes()):
+    if not quick and (changes := uncommitted(*SOURCES)):
         raise SystemExit(f"{name}: would record a commit that is not what ran; commit {changes}")
     start = time.perf_counter()
     made = maker() | {"settings": plain}
@@ -189,18 +190,6 @@ def kept(
         aside.write_text(json.dumps(rows) + "\n", encoding="utf-8")
     print(f"{name}: {wall_s:.0f} s, {made.get('metrics', made.get('push'))}", flush=True)
     return json.loads(json.dumps(rows[seed]))
-
-
-def _changes() -> str:
-    """Return which files of the program differ from the commit."""
-    paths = ("eventnet", "sims", "benchmarks/balance.py")
-    done = subprocess.run(
-        ["git", "-C", str(ROOT), "status", "--porcelain", "--", *paths],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return " ".join(line[3:] for line in done.stdout.splitlines())
 
 
 # -- the page --------------------------------------------------------------------------------------

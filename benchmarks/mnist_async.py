@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -21,7 +20,7 @@ from eventnet.data import fetch, mnist
 from eventnet.plot import PALETTE, save
 from eventnet.raster import written_aside
 from eventnet.reproduce.drawing import drawing
-from eventnet.reproduce.record import record
+from eventnet.reproduce.record import record, uncommitted
 from eventnet.scenario import execute, load
 from eventnet.simulation import Run, Simulation
 from eventnet.trial import Trial
@@ -30,6 +29,8 @@ Row = dict[str, Any]
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
+SOURCES = "eventnet", "sims", "datasets", "benchmarks/mnist_async.py"
+"""What makes a row: it is kept only if these are committed."""
 COMMAND = "python benchmarks/mnist_async.py"
 SEED = 0
 HOLDS = (0.25, 0.5, 1.0, 2.0, 4.0)  # tau
@@ -157,7 +158,7 @@ def make(quick: bool, folder: Path) -> dict[str, Row]:
             if row["settings"] == plain:
                 done[name] = row
                 continue
-        if not quick and (changes := _changes()):
+        if not quick and (changes := uncommitted(*SOURCES)):
             raise SystemExit(
                 f"{name}: would record a commit that is not what ran; commit {changes}"
             )
@@ -172,18 +173,6 @@ def make(quick: bool, folder: Path) -> dict[str, Row]:
         print(f"{name}: {wall_s:.0f} s", flush=True)
         done[name] = row
     return done
-
-
-def _changes() -> str:
-    """Return which files of the program differ from the commit."""
-    paths = ("eventnet", "sims", "datasets", "benchmarks/mnist_async.py")
-    done = subprocess.run(
-        ["git", "-C", str(ROOT), "status", "--porcelain", "--", *paths],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return " ".join(line[3:] for line in done.stdout.splitlines())
 
 
 # -- the page --------------------------------------------------------------------------------------

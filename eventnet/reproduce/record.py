@@ -121,6 +121,13 @@ def commit() -> str | None:
     return f"{found}+changes" if changed else found
 
 
+def uncommitted(*paths: str) -> str:
+    """Return which files under these paths of the checkout differ from its commit, "" for none."""
+    root = Path(eventnet.__file__).resolve().parent.parent
+    lines = _git(root, "status", "--porcelain", "--", *paths).splitlines()
+    return " ".join(line.split(maxsplit=1)[1] for line in lines)
+
+
 def _git(root: Path, *arguments: str) -> str:
     done = subprocess.run(
         ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
