@@ -250,7 +250,7 @@ class Training:
     seed : int
         Of the initial weights.
     dtype : {float64, float32}
-        In which weights are kept.
+        In which it computes.
 
     Examples
     --------

@@ -143,8 +143,9 @@ class Simulation:
     raster : bool
         Whether spikes are kept. False: they are only counted, which is faster and takes no memory.
     dtype : {float64, float32}
-        In which weights are kept. float32 takes half the memory and less time; signals, residuals and
-        traces stay float64, and both engines still agree.
+        In which weights are kept, and with a clock all signals and traces. float32 takes half the
+        memory and less time. Without a clock signals, residuals and traces stay float64, so that
+        both engines still agree.
 
     Examples
     --------

@@ -13,7 +13,7 @@ as they stood when it began:
   target learns;
 * learned biases, ``b -= lr*dt*e`` with the raw error, and adaptive scales (Eq. 21).
 
-The stages stand in `clocked_kernels`. Weights are float64 or float32, all else is float64. What the
+The stages stand in `clocked_kernels`. Signals, traces and weights are float64 or float32. What the
 future rule changes waits, as two vectors a tick, and is written every few ticks (`wait`, `book_all`
 there).
 """
@@ -107,21 +107,21 @@ class ClockedEngine:
         n, neurons = len(plan.populations), int(self._net.first[-1])
         self._scratch = bind(
             kernels.Scratch(
-                arrived=np.zeros(int(self._net.trace_first[-1])),
-                returned=np.zeros(int(self._net.back_trace_first[-1])),
-                spike_count=np.zeros(neurons),
+                arrived=np.zeros(int(self._net.trace_first[-1]), plan.dtype),
+                returned=np.zeros(int(self._net.back_trace_first[-1]), plan.dtype),
+                spike_count=np.zeros(neurons, plan.dtype),
                 spike=np.zeros(neurons + 1, dtype=np.int64),
                 spikes=np.zeros(n, dtype=np.int64),
                 quanta=np.zeros(n, dtype=np.int64),
-                error_count=np.zeros(neurons),
+                error_count=np.zeros(neurons, plan.dtype),
                 error_spike=np.zeros(neurons + 1, dtype=np.int64),
                 error_spikes=np.zeros(n, dtype=np.int64),
                 error_quanta=np.zeros(n, dtype=np.int64),
                 rate=np.zeros(len(plan.projections)),
                 power=np.zeros(n),
-                overlap=np.zeros(kernels.MOST_SLOTS),
+                overlap=np.zeros(kernels.MOST_SLOTS, plan.dtype),
                 item=np.zeros(kernels.MOST_SLOTS + 4, dtype=np.int64),
-                share=np.zeros(kernels.MOST_SLOTS + 4),
+                share=np.zeros(kernels.MOST_SLOTS + 4, plan.dtype),
                 nonzero=np.zeros(n, dtype=np.int64),
             )
         )
@@ -220,7 +220,7 @@ class ClockedEngine:
     def read(self, population: int, time: float) -> Floats:
         """Return what the last tick left, shape (size,): a reading, ``h(z)``, or an output's z."""
         a, b = self._net.first[population], self._net.first[population + 1]
-        return self._state.x[a:b].copy()
+        return self._state.x[a:b].astype(np.float64)
 
     # -- what is learned ---------------------------------------------------------------------------
 
@@ -262,8 +262,8 @@ class ClockedEngine:
         if net.late[q]:
             rows = slice(net.pre_first[q], net.pre_first[q + 1])
             waiting = state.waiting[net.waiting_first[q] : net.waiting_first[q + 1]]
-            moves = state.moves[net.moves_first[q] : net.moves_first[q + 1]].reshape(-1, n_out)
-            taken = int(state.taken[q])
+            moves = state.moves[net.moves_first[q] : net.moves_first[q + 1]].astype(np.float64)
+            moves, taken = moves.reshape(-1, n_out), int(state.taken[q])
             waiting = waiting.reshape(n_in, -1)[:, :taken]
             weights -= waiting @ moves[:taken] + np.outer(state.charge[rows], moves[-1])
         return weights
@@ -275,9 +275,8 @@ class ClockedEngine:
 
     def bias(self, population: int) -> Floats:
         """Return a copy of a population's present biases, shape (size,)."""
-        return self._state.bias[
-            self._net.first[population] : self._net.first[population + 1]
-        ].copy()
+        a, b = self._net.first[population], self._net.first[population + 1]
+        return self._state.bias[a:b].astype(np.float64)
 
     def set_bias(self, population: int, bias: Floats) -> None:
         """Replace a population's biases, shape (size,)."""
@@ -531,6 +530,7 @@ def _net(plan: Plan, dt: float, adapt: float) -> kernels.Net:
     rule = kernels.FUTURE if plan.rule is None else kernels.RULES[plan.rule.name]
     plastic = [on and not constant[s] for on, s in zip(plan.plastic, source, strict=True)]
     late, flipped, slots = [], [], []
+    window_fade = kernels.WINDOW_FADE[plan.dtype.itemsize]
     for q in projs:
         k, (n_in, n_out) = q.index, q.shape
         fade = alpha[source[k]] * error_alpha[target[k]]
@@ -541,7 +541,7 @@ def _net(plan: Plan, dt: float, adapt: float) -> kernels.Net:
             )
         late.append(plastic[k] and rule == kernels.FUTURE and n_out >= kernels.WIDE)
         flipped.append(not late[-1] and n_out < min(kernels.WIDE, n_in) and not constant[source[k]])
-        slowness = math.log(kernels.WINDOW_FADE) / min(
+        slowness = math.log(window_fade) / min(
             math.log(max(alpha[source[k]], 1e-300)), -1e-300
         )
         most = min(slowness, kernels.MOST_SLOTS) // kernels.CHUNK
@@ -596,6 +596,7 @@ def _net(plan: Plan, dt: float, adapt: float) -> kernels.Net:
         ),
         waiting_first=arrays.offsets([q.shape[0] * late[q.index] * slots[q.index] for q in projs]),
         slots=np.array(slots, dtype=np.int64),
+        window_fade=np.array([window_fade]),
         area_first=arrays.offsets(
             [math.prod(q.shape) * (plastic[q.index] and rule == kernels.PAST) for q in projs]
         ),
@@ -607,36 +608,36 @@ def _net(plan: Plan, dt: float, adapt: float) -> kernels.Net:
 
 
 def _fresh_state(plan: Plan, net: kernels.Net) -> kernels.State:
-    n, projs = int(net.first[-1]), len(plan.projections)
+    n, projs, dtype = int(net.first[-1]), len(plan.projections), plan.dtype
     return kernels.State(
-        x=np.repeat(net.constant, np.diff(net.first)).astype(np.float64),
-        last=np.zeros(n),
-        phi=np.zeros(n),
-        on=np.ones(n),
-        u=np.zeros(int(net.trace_first[-1])),
-        bias=np.concatenate([p.bias for p in plan.populations]),
+        x=np.repeat(net.constant, np.diff(net.first)).astype(dtype),
+        last=np.zeros(n, dtype),
+        phi=np.zeros(n, dtype),
+        on=np.ones(n, dtype),
+        u=np.zeros(int(net.trace_first[-1]), dtype),
+        bias=np.concatenate([p.bias for p in plan.populations], dtype=dtype),
         beta=net.relative.copy(),
         mean=np.ones(len(plan.populations)),
-        y=np.full(n, np.nan),
-        e=np.zeros(n),
-        error_last=np.zeros(n),
-        error_phi=np.zeros(n),
-        g=np.zeros(int(net.back_trace_first[-1])),
+        y=np.full(n, np.nan, dtype),
+        e=np.zeros(n, dtype),
+        error_last=np.zeros(n, dtype),
+        error_phi=np.zeros(n, dtype),
+        g=np.zeros(int(net.back_trace_first[-1]), dtype),
         error_beta=net.error_relative.copy(),
         error_mean=np.ones(len(plan.populations)),
-        pre=np.zeros(n),
-        post=np.zeros(n),
-        area=np.zeros(int(net.area_first[-1])),
-        charge=np.zeros(int(net.pre_first[-1])),
-        waiting=arrays.aligned(int(net.waiting_first[-1])),
+        pre=np.zeros(n, dtype),
+        post=np.zeros(n, dtype),
+        area=np.zeros(int(net.area_first[-1]), dtype),
+        charge=np.zeros(int(net.pre_first[-1]), dtype),
+        waiting=arrays.aligned(int(net.waiting_first[-1]), dtype),
         touched=np.zeros(int(net.pre_first[-1]), dtype=np.int64),
-        moves=arrays.aligned(int(net.moves_first[-1])),
+        moves=arrays.aligned(int(net.moves_first[-1]), dtype),
         ticks=np.zeros(projs, dtype=np.int64),
         taken=np.zeros(projs, dtype=np.int64),
         fade=np.ones(projs),
         word=np.zeros(int(net.word_first[-1]), dtype=np.uint64),
         coded=np.zeros(len(plan.populations), dtype=np.bool_),
-        written=np.zeros(n),
+        written=np.zeros(n, dtype),
         written_time=np.full(len(plan.populations), np.inf),
         rate=np.zeros(projs),
         flags=np.array([0, int(plan.rule is not None), -1, 0], dtype=np.int64),

@@ -20,12 +20,14 @@ from eventnet.engine.arrays import (
     SENSOR,
     Feed,
 )
-from eventnet.engine.equations import MAX_COUNT, fade
+from eventnet.engine.equations import MAX_COUNT
 from eventnet.engine.jit import Array, apart, kernel, summing
-from eventnet.engine.learning import fade_all
 
-ROUNDING = 6755399441055744.0
-"""1.5*2**52: adding and subtracting it rounds |p| < 2**51 to whole numbers, halves to even."""
+FADED = 1e18
+"""A decayed trace below so many times the smallest normal number is zero.
+
+Denormal numbers would slow every later pass.
+"""
 
 FORGOTTEN = 1e-25
 """A presynaptic trace of fewer spikes than this is zero when changes are booked: far below rounding."""
@@ -39,8 +41,14 @@ MOST_SLOTS = 64
 The longer, the fewer rows are written whose traces are still fading; the more memory is read at each.
 """
 
-WINDOW_FADE = 2.0**-16
-"""How far a presynaptic trace may decay within a window: that many bits `wait` may cancel."""
+WINDOW_FADE = {8: 2.0**-16, 4: 2.0**-8}
+"""How far a presynaptic trace may decay within a window, by the size of a number in bytes.
+
+`wait` may cancel that many bits.
+"""
+
+PLAIN = 2.0**20
+"""Counts that add up to less are each in range, and their sum is exact in single precision."""
 
 FEW = 8
 """Of so many elements one may fire for going from spike to spike to be faster than on vectors."""
@@ -105,6 +113,7 @@ class Net(NamedTuple):
     late: Array  # (Q,) bool: changes wait until the window ends
     pre_first: Array  # (Q+1,) offset of late rows
     slots: Array  # (Q,) of a window, a multiple of CHUNK
+    window_fade: Array  # (1,) that ends a window
     waiting_first: Array  # (Q+1,) offset of late rows' slots
     moves_first: Array  # (Q+1,) offset of late columns, slots + 1 blocks of them
     area_first: Array  # (Q+1,) offset of the past rule's products
@@ -192,14 +201,14 @@ class Counts(NamedTuple):
 
 
 # --------------------------------------------------------------------------------------------------
-# Vectors
+# Vectors; a scalar takes their precision, since a double among singles would make doubles of all
 # --------------------------------------------------------------------------------------------------
 
 
 @summing
 def dot(a: Array, b: Array) -> float:
     """Return ``sum a*b``."""
-    total = 0.0
+    total = a.dtype.type(0.0)
     for k in range(a.shape[0]):
         total += a[k] * b[k]
     return total
@@ -208,7 +217,7 @@ def dot(a: Array, b: Array) -> float:
 @summing
 def size_of(a: Array) -> float:
     """Return ``sum |a|``."""
-    total = 0.0
+    total = a.dtype.type(0.0)
     for k in range(a.shape[0]):
         total += abs(a[k])
     return total
@@ -224,8 +233,9 @@ def copy(out: Array, values: Array) -> None:
 @apart
 def add_row(out: Array, row: Array, factor: float) -> None:
     """Add ``factor*row`` to `out` in place."""
+    scale = out.dtype.type(factor)
     for k in range(out.shape[0]):
-        out[k] += factor * row[k]
+        out[k] += scale * row[k]
 
 
 @kernel
@@ -234,15 +244,18 @@ def add_spikes(out: Array, count: Array, spike: Array, n: int, factor: float) ->
     if n * FEW > count.shape[0]:
         add_row(out, count, factor)
         return
+    scale = out.dtype.type(factor)
     for k in range(n):
-        out[spike[k]] += factor * count[spike[k]]
+        out[spike[k]] += scale * count[spike[k]]
 
 
 @apart
 def add_four(
-    out: Array, a: Array, b: Array, c: Array, d: Array, fa: float, fb: float, fc: float, fd: float
+    out: Array, a: Array, b: Array, c: Array, d: Array, by: tuple[float, float, float, float]
 ) -> None:
-    """Add four rows to `out` in place: one pass over `out` instead of four."""
+    """Add four rows to `out` in place, times the four numbers: one pass over `out` instead of four."""
+    single = out.dtype.type
+    fa, fb, fc, fd = single(by[0]), single(by[1]), single(by[2]), single(by[3])
     for k in range(out.shape[0]):
         out[k] += fa * a[k] + fb * b[k] + (fc * c[k] + fd * d[k])
 
@@ -282,10 +295,7 @@ def add_rows(
             weights[b * size : (b + 1) * size],
             weights[c * size : (c + 1) * size],
             weights[d * size : (d + 1) * size],
-            amplitude * count[a],
-            amplitude * count[b],
-            amplitude * count[c],
-            amplitude * count[d],
+            (amplitude * count[a], amplitude * count[b], amplitude * count[c], amplitude * count[d]),
         )
         k += 4
     while k < n:
@@ -315,59 +325,77 @@ def add_dots(
 @apart
 def decode(trace: Array, factor: float, arrived: Array, out: Array) -> None:
     """Let `trace` decay and take what has arrived (Eq. 5), and add it to `out`; all in place."""
+    scale, zero = trace.dtype.type(factor), trace.dtype.type(0.0)
+    least = trace.dtype.type(FADED * np.finfo(trace.dtype).tiny)
     for k in range(trace.shape[0]):
-        trace[k] = fade(trace[k], factor) + arrived[k]
+        faded = scale * trace[k]
+        trace[k] = (faded if abs(faded) > least else zero) + arrived[k]
         out[k] += trace[k]
+
+
+@apart
+def fade_all(trace: Array, factor: float) -> None:
+    """Let `trace` decay in place."""
+    scale, zero = trace.dtype.type(factor), trace.dtype.type(0.0)
+    least = trace.dtype.type(FADED * np.finfo(trace.dtype).tiny)
+    for k in range(trace.shape[0]):
+        faded = scale * trace[k]
+        trace[k] = faded if abs(faded) > least else zero
 
 
 @apart
 def activate(z: Array, on: Array, leak: float) -> None:
     """Replace z by h(z) and write h' into `on`."""
+    slope, one, zero = z.dtype.type(leak), z.dtype.type(1.0), z.dtype.type(0.0)
     for j in range(z.shape[0]):
-        on[j] = 1.0 if z[j] >= 0.0 else leak
+        on[j] = one if z[j] >= zero else slope
         z[j] *= on[j]
 
 
 @apart
-def encode(x: Array, last: Array, phi: Array, count: Array, alpha: float, beta: float) -> int:
+def encode(x: Array, last: Array, phi: Array, count: Array, alpha: float, beta: float) -> None:
     """Encode and quantize one tick (Eq. 4, 3): writes last, phi and count.
 
-    Returns how many fire, -1 if any is out of range.
+    Adding and subtracting 1.5/eps rounds ``|p| < .5/eps`` to whole numbers, halves to even.
     """
-    kp = (1.0 - alpha) / beta
-    kd = alpha / beta
-    bad = 0
-    fired = 0
+    kp, kd = x.dtype.type((1.0 - alpha) / beta), x.dtype.type(alpha / beta)
+    rounding = x.dtype.type(1.5 / np.finfo(x.dtype).eps)
     for k in range(x.shape[0]):
         p = phi[k] + (kp * x[k] + kd * (x[k] - last[k]))
-        s = (p + ROUNDING) - ROUNDING
-        bad += not abs(p) <= MAX_COUNT
-        fired += s != 0.0
+        s = (p + rounding) - rounding
         count[k] = s
         phi[k] = p - s
         last[k] = x[k]
-    return fired if bad == 0 else -1
+
+
+@kernel
+def total_in_range(count: Array) -> int:
+    """Return ``sum |count|``; -1 if one is not what was to be rounded, or too large for a raster."""
+    most = min(MAX_COUNT, 0.5 / np.finfo(count.dtype).eps)
+    total = 0
+    for k in range(count.shape[0]):
+        if not abs(count[k]) <= most:
+            return -1
+        total += int(abs(count[k]))
+    return total
 
 
 @apart
 def list_spikes(count: Array, spike: Array) -> int:
-    """Write the neurons with a count into `spike`; return the sum of ``|count|``."""
-    size = 0.0
+    """Write the neurons with a count into `spike`; return how many."""
     found = 0
     for block in range(count.shape[0] // 8):
         a = 8 * block
         four = abs(count[a]) + abs(count[a + 1]) + (abs(count[a + 2]) + abs(count[a + 3]))
         last = abs(count[a + 4]) + abs(count[a + 5]) + (abs(count[a + 6]) + abs(count[a + 7]))
         if four + last != 0.0:
-            size += four + last
             for k in range(a, a + 8):  # a branch would be mispredicted too often
                 spike[found] = k
                 found += count[k] != 0.0
     for k in range(count.shape[0] // 8 * 8, count.shape[0]):
         spike[found] = k
         found += count[k] != 0.0
-        size += abs(count[k])
-    return int(size)
+    return found
 
 
 @kernel
@@ -479,29 +507,30 @@ def take_samples(t: float, net: Net, state: State, feed: Feed, counts: Counts) -
 def encode_forward(p: int, net: Net, state: State, scratch: Scratch) -> bool:
     """Encode the signal of population `p`; False: it is out of range."""
     a, b = net.first[p], net.first[p + 1]
-    count, spike = scratch.spike_count[a:b], scratch.spike[a:b]
-    n = encode(state.x[a:b], state.last[a:b], state.phi[a:b], count, net.alpha[p], state.beta[p])
-    scratch.spikes[p] = n
-    scratch.quanta[p] = list_spikes(count, spike) if n > 0 else 0
-    return n >= 0
+    count = scratch.spike_count[a:b]
+    encode(state.x[a:b], state.last[a:b], state.phi[a:b], count, net.alpha[p], state.beta[p])
+    return take_counts(p, count, scratch.spike[a:b], scratch.spikes, scratch.quanta)
 
 
 @kernel
 def encode_error(p: int, net: Net, state: State, scratch: Scratch) -> bool:
     """Encode the error of population `p`; False: it is out of range."""
     a, b = net.first[p], net.first[p + 1]
-    count, spike = scratch.error_count[a:b], scratch.error_spike[a:b]
-    n = encode(
-        state.e[a:b],
-        state.error_last[a:b],
-        state.error_phi[a:b],
-        count,
-        net.error_alpha[p],
-        state.error_beta[p],
-    )
-    scratch.error_spikes[p] = n
-    scratch.error_quanta[p] = list_spikes(count, spike) if n > 0 else 0
-    return n >= 0
+    e, last, phi = state.e[a:b], state.error_last[a:b], state.error_phi[a:b]
+    count = scratch.error_count[a:b]
+    encode(e, last, phi, count, net.error_alpha[p], state.error_beta[p])
+    spikes, quanta = scratch.error_spikes, scratch.error_quanta
+    return take_counts(p, count, scratch.error_spike[a:b], spikes, quanta)
+
+
+@kernel
+def take_counts(p: int, count: Array, spike: Array, spikes: Array, quanta: Array) -> bool:
+    """Write who fires in population `p`, how many do, and their quanta; False: out of range."""
+    size = size_of(count)
+    total = int(size) if size < PLAIN else total_in_range(count)
+    quanta[p] = total
+    spikes[p] = list_spikes(count, spike) if total > 0 else 0
+    return total >= 0
 
 
 @kernel
@@ -581,10 +610,7 @@ def add_waiting(
                 moves[b : b + n],
                 moves[c : c + n],
                 moves[d : d + n],
-                share[k],
-                share[k + 1],
-                share[k + 2],
-                share[k + 3],
+                (share[k], share[k + 1], share[k + 2], share[k + 3]),
             )
             k += 4
 
@@ -607,11 +633,12 @@ def return_waiting(
     waiting = state.waiting[net.waiting_first[q] : net.waiting_first[q + 1]]
     charge = state.charge[net.pre_first[q] : net.pre_first[q + 1]]
     touched = state.touched[net.pre_first[q] : net.pre_first[q + 1]]
+    scale = out.dtype.type(amplitude)
     for i in range(out.shape[0]):
         moved = charge[i] * pull
         if touched[i] > 0:
             moved += dot(waiting[i * slots : (i + 1) * slots], overlap)
-        out[i] -= amplitude * moved
+        out[i] -= scale * moved
 
 
 @kernel
@@ -649,6 +676,14 @@ def book_all(
     state.fade[q] = 1.0
 
 
+@apart
+def move(moves: Array, post: Array, gain: float, owed: Array, rise: float) -> None:
+    """Write ``gain*post - rise*owed`` into `moves`."""
+    by, less = moves.dtype.type(gain), moves.dtype.type(rise)
+    for j in range(moves.shape[0]):
+        moves[j] = by * post[j] - less * owed[j]
+
+
 @kernel
 def wait(
     q: int, gain: float, net: Net, state: State, weights: Array, scratch: Scratch, counts: Counts
@@ -673,8 +708,7 @@ def wait(
     fade = state.fade[q]
     rise = 1.0 / fade
     if scratch.spikes[src] > 0:  # V is for the spikes of its own tick
-        for j in range(n):
-            moves[j] = gain * post[j] - rise * owed[j]
+        move(moves, post, gain, owed, rise)
         state.taken[q] = slot + 1
     if scratch.error_spikes[dst] > 0:
         add_row(owed, count, gain * fade)
@@ -688,7 +722,7 @@ def wait(
         state.charge[place] += s * rise
     state.ticks[q] += 1
     state.fade[q] *= net.alpha[src]
-    if state.taken[q] == net.slots[q] or state.fade[q] * net.alpha[src] < WINDOW_FADE:
+    if state.taken[q] == net.slots[q] or state.fade[q] * net.alpha[src] < net.window_fade[0]:
         book_all(q, net, state, weights, scratch, counts)
 
 
@@ -751,13 +785,12 @@ def backward(p: int, net: Net, state: State, weights: Array, scratch: Scratch) -
             add_dots(out, w, count, spike, n_spikes, state.error_beta[dst])
             if state.ticks[q] > 0:
                 return_waiting(q, out, net, state, scratch, state.error_beta[dst])
-    e = state.e[a:b]
+    e, on = state.e[a:b], state.on[a:b]
     e[:] = 0.0
     for k in range(net.back_group_first[p + 1] - net.back_group_first[p]):
         m = first + k * n
         factor = net.back_group_alpha[net.back_group_first[p] + k]
         decode(state.g[m : m + n], factor, scratch.returned[m : m + n], e)
-    on = state.on[a:b]
     for j in range(n):
         e[j] *= on[j]
 
@@ -784,9 +817,10 @@ def learn_future(
 ) -> None:
     """Add ``-gain*(s (x) (E + s_e) + X (x) s_e)`` (Eq. 20), X and E decayed; rows may be either side."""
     n = count_c.shape[0]
+    change = weights.dtype.type(-gain)
     for r in range(count.shape[0]):
-        s = -gain * count[r]
-        x = -gain * trace[r]
+        s = change * count[r]
+        x = change * trace[r]
         row = weights[r * n : (r + 1) * n]
         if s != 0.0:
             x += s
@@ -812,20 +846,22 @@ def learn_past(
 ) -> None:
     """Add ``-gain*(u - X*E)`` where either side fired and set u to the new product (Eq. 19)."""
     n = count_c.shape[0]
+    single = weights.dtype.type
+    rate, unit, unit_c = single(gain), single(beta), single(beta_c)
     for r in range(count.shape[0]):
         x = trace[r]
         row = weights[r * n : (r + 1) * n]
         u = area[r * n : (r + 1) * n]
         if count[r] != 0.0:
-            new = x + beta * count[r]
+            new = x + unit * count[r]
             for c in range(n):
-                row[c] -= gain * (u[c] - x * trace_c[c])
-                u[c] = new * (trace_c[c] + beta_c * count_c[c])
+                row[c] -= rate * (u[c] - x * trace_c[c])
+                u[c] = new * (trace_c[c] + unit_c * count_c[c])
         else:
             for k in range(n_c):
                 c = spike_c[k]
-                row[c] -= gain * (u[c] - x * trace_c[c])
-                u[c] = x * (trace_c[c] + beta_c * count_c[c])
+                row[c] -= rate * (u[c] - x * trace_c[c])
+                u[c] = x * (trace_c[c] + unit_c * count_c[c])
 
 
 @kernel

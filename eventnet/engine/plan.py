@@ -73,7 +73,7 @@ class Plan:
     t0 : float
         Start, s.
     dtype : dtype
-        In which the engines keep weights: float64 or float32. All else is float64.
+        In which the engines keep weights, and the clocked one all signals: float64 or float32.
     """
 
     populations: tuple[Population, ...]
