@@ -67,9 +67,7 @@ class Setting:
     cap: float | None = None
 
 
-def build(
-    c: Setting, sink: Any = None, dtype: Any = np.float64
-) -> tuple[ClockedEngine, Oracle]:
+def build(c: Setting, sink: Any = None, dtype: Any = np.float64) -> tuple[ClockedEngine, Oracle]:
     """The same network twice: as an engine and as an oracle."""
     sizes = (784, *c.hidden, 10)
     names = ["pixels", *(f"hidden{k}" for k in range(len(c.hidden))), "digit"]

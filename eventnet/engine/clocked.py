@@ -541,9 +541,7 @@ def _net(plan: Plan, dt: float, adapt: float) -> kernels.Net:
             )
         late.append(plastic[k] and rule == kernels.FUTURE and n_out >= kernels.WIDE)
         flipped.append(not late[-1] and n_out < min(kernels.WIDE, n_in) and not constant[source[k]])
-        slowness = math.log(window_fade) / min(
-            math.log(max(alpha[source[k]], 1e-300)), -1e-300
-        )
+        slowness = math.log(window_fade) / min(math.log(max(alpha[source[k]], 1e-300)), -1e-300)
         most = min(slowness, kernels.MOST_SLOTS) // kernels.CHUNK
         slots.append(kernels.CHUNK * max(1, int(most)))
     eager = [on and not wait for on, wait in zip(plastic, late, strict=True)]

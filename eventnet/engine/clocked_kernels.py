@@ -295,7 +295,12 @@ def add_rows(
             weights[b * size : (b + 1) * size],
             weights[c * size : (c + 1) * size],
             weights[d * size : (d + 1) * size],
-            (amplitude * count[a], amplitude * count[b], amplitude * count[c], amplitude * count[d]),
+            (
+                amplitude * count[a],
+                amplitude * count[b],
+                amplitude * count[c],
+                amplitude * count[d],
+            ),
         )
         k += 4
     while k < n:
