@@ -230,13 +230,13 @@ class Feed(NamedTuple):
     cursor: Array  # (P,) next sample of the block
     more: Array  # (P,) bool: the recording goes on after the block
     time_first: Array  # (P,) offset into time
-    value_first: Array  # (P,) offset into value, or into word
+    value_first: Array  # (P,) offset into value, or into code
     time: Array
     value: Array
     coded: Array  # (P,) bool: samples are bytes that stand for levels
     level: Array  # (P, 256)
-    word: Array  # samples, eight bytes each
-    code: Array  # the same memory, byte by byte
+    whole: Array  # (P,) of which the bytes are parts; 0: their levels are of another kind
+    code: Array  # samples that are bytes
 
 
 class Fired(NamedTuple):

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from eventnet.engine import arrays
 from eventnet.engine import clocked_kernels as kernels
 from eventnet.engine.bound import bind
-from eventnet.engine.feeds import Feeds, words_of
+from eventnet.engine.feeds import Feeds
 from eventnet.engine.plan import Plan
 from eventnet.errors import ConfigError, Diverged
 from eventnet.network import positive
@@ -125,7 +125,7 @@ class ClockedEngine:
                 nonzero=np.zeros(n, dtype=np.int64),
             )
         )
-        self._feeds = Feeds([p.size for p in plan.populations], coded=True)
+        self._feeds = Feeds([p.size for p in plan.populations], coded=plan.dtype)
         self._counts = bind(
             kernels.Counts(
                 population=np.zeros((n, 6), dtype=np.int64),
@@ -209,7 +209,6 @@ class ClockedEngine:
     def feed(self, population: int, source: Source) -> None:
         """Take all samples of `source` for a sensor or, as targets, for an output."""
         self._feeds.add(population, source)
-        self._state.coded[population] = False
 
     def write(self, population: int, values: Floats, time: float) -> None:
         """Let a reading or a target take effect at the first tick at or after `time`."""
@@ -418,7 +417,6 @@ class ClockedEngine:
         forward = ("x", "last", "phi", "on", "u", "bias", "beta", "mean")
         for name in (*forward, "error_beta", "error_mean", "rate"):
             getattr(self._state, name)[...] = getattr(other._state, name)
-        self._state.coded[:] = False
 
     # -- inside ------------------------------------------------------------------------------------
 
@@ -559,7 +557,6 @@ def _net(plan: Plan, dt: float, adapt: float) -> kernels.Net:
         has_error=np.array(plan.has_error, dtype=np.bool_),
         error_alpha=error_alpha,
         error_relative=np.array([1.0 if p.error_step is None else p.error_step for p in pops]),
-        word_first=arrays.offsets([words_of(p.size) if p.kind != "layer" else 0 for p in pops]),
         constant=constant,
         teacher=teacher,
         keeps_pre=np.array([any(eager[q.index] and q.source is p for q in projs) for p in pops]),
@@ -595,6 +592,7 @@ def _net(plan: Plan, dt: float, adapt: float) -> kernels.Net:
         waiting_first=arrays.offsets([q.shape[0] * late[q.index] * slots[q.index] for q in projs]),
         slots=np.array(slots, dtype=np.int64),
         window_fade=np.array([window_fade]),
+        forgotten=np.array([kernels.FORGOTTEN[plan.dtype.itemsize]]),
         area_first=arrays.offsets(
             [math.prod(q.shape) * (plastic[q.index] and rule == kernels.PAST) for q in projs]
         ),
@@ -633,8 +631,6 @@ def _fresh_state(plan: Plan, net: kernels.Net) -> kernels.State:
         ticks=np.zeros(projs, dtype=np.int64),
         taken=np.zeros(projs, dtype=np.int64),
         fade=np.ones(projs),
-        word=np.zeros(int(net.word_first[-1]), dtype=np.uint64),
-        coded=np.zeros(len(plan.populations), dtype=np.bool_),
         written=np.zeros(n, dtype),
         written_time=np.full(len(plan.populations), np.inf),
         rate=np.zeros(projs),

@@ -22,6 +22,7 @@ from eventnet.engine.arrays import (
 )
 from eventnet.engine.equations import MAX_COUNT
 from eventnet.engine.jit import Array, apart, kernel, summing
+from eventnet.engine.marks import MARKS, lowest, nonzero
 
 FADED = 1e18
 """A decayed trace below so many times the smallest normal number is zero.
@@ -29,10 +30,13 @@ FADED = 1e18
 Denormal numbers would slow every later pass.
 """
 
-FORGOTTEN = 1e-25
-"""A presynaptic trace of fewer spikes than this is zero when changes are booked: far below rounding."""
+FORGOTTEN = {8: 1e-25, 4: 1e-12}
+"""A presynaptic trace of fewer spikes than this is zero when changes are booked, by a number's bytes.
 
-CHUNK = 16
+What it could still bring is far below the rounding of a weight.
+"""
+
+CHUNK = MARKS
 """A window's slots come in multiples of it: whole vectors."""
 
 MOST_SLOTS = 64
@@ -86,7 +90,6 @@ class Net(NamedTuple):
     has_error: Array  # (P,) bool: encodes an error
     error_alpha: Array  # (P,)
     error_relative: Array  # (P,)
-    word_first: Array  # (P+1,) offset of the words of a sensor or an output
     constant: Array  # (P,) bool: a sensor that carries learned biases, no spikes
     teacher: Array  # (P,) the projection that carries its learned bias, -1: none
     keeps_pre: Array  # (P,) bool: its presynaptic trace is needed
@@ -114,6 +117,7 @@ class Net(NamedTuple):
     pre_first: Array  # (Q+1,) offset of late rows
     slots: Array  # (Q,) of a window, a multiple of CHUNK
     window_fade: Array  # (1,) that ends a window
+    forgotten: Array  # (1,) of a presynaptic trace
     waiting_first: Array  # (Q+1,) offset of late rows' slots
     moves_first: Array  # (Q+1,) offset of late columns, slots + 1 blocks of them
     area_first: Array  # (Q+1,) offset of the past rule's products
@@ -151,8 +155,6 @@ class State(NamedTuple):
     ticks: Array  # (Q,) of the window that have passed
     taken: Array  # (Q,) slots of the window that are taken
     fade: Array  # (Q,) k_alpha to the window's ticks so far
-    word: Array  # the bytes that x stands for, by eights
-    coded: Array  # (P,) bool: it does
     written: Array  # (N,) values written by the world
     written_time: Array  # (P,) s, when they take effect; inf: none
     rate: Array  # (Q,) learning rate a tick
@@ -385,31 +387,36 @@ def total_in_range(count: Array) -> int:
     return total
 
 
-@apart
-def list_spikes(count: Array, spike: Array) -> int:
-    """Write the neurons with a count into `spike`; return how many."""
-    found = 0
-    for block in range(count.shape[0] // 8):
-        a = 8 * block
-        four = abs(count[a]) + abs(count[a + 1]) + (abs(count[a + 2]) + abs(count[a + 3]))
-        last = abs(count[a + 4]) + abs(count[a + 5]) + (abs(count[a + 6]) + abs(count[a + 7]))
-        if four + last != 0.0:
-            for k in range(a, a + 8):  # a branch would be mispredicted too often
-                spike[found] = k
-                found += count[k] != 0.0
-    for k in range(count.shape[0] // 8 * 8, count.shape[0]):
-        spike[found] = k
-        found += count[k] != 0.0
-    return found
-
-
 @kernel
+def list_spikes(count: Array, spike: Array) -> tuple[int, float]:
+    """Write the neurons with a count into `spike`; return how many, and ``sum |count|``."""
+    found = 0
+    size = 0.0
+    whole = count.shape[0] // MARKS * MARKS
+    for start in range(0, whole, MARKS):
+        bits = nonzero(count, start)
+        while bits != 0:
+            k = start + lowest(bits)
+            bits &= bits - 1
+            spike[found] = k
+            found += 1
+            size += abs(count[k])
+    for k in range(whole, count.shape[0]):
+        if count[k] != 0.0:
+            spike[found] = k
+            found += 1
+            size += abs(count[k])
+    return found, size
+
+
+@summing
 def count_nonzero(a: Array) -> int:
-    """Return how many elements are not 0."""
-    n = 0
+    """Return how many elements are not 0: a sum of their own type, which runs on vectors."""
+    one, zero = a.dtype.type(1.0), a.dtype.type(0.0)
+    n = zero
     for k in range(a.shape[0]):
-        n += a[k] != 0.0
-    return n
+        n += one if a[k] != zero else zero
+    return int(n)
 
 
 @apart
@@ -451,13 +458,15 @@ def tick_time(k: int, clock: Array) -> float:
 
 
 @apart
-def look_up(held: Array, level: Array, code: Array, words: Array, word: Array, known: bool) -> None:
-    """Write into `held` the levels of bytes; `known`: those of `word` stand there (writes word too)."""
-    for k in range(word.shape[0]):
-        if not known or words[k] != word[k]:
-            word[k] = words[k]
-            for i in range(8 * k, min(8 * k + 8, held.shape[0])):
-                held[i] = level[code[i]]
+def look_up(held: Array, code: Array, level: Array, whole: float) -> None:
+    """Write into `held` the levels of bytes, or their parts of a `whole` that is not 0: on vectors."""
+    if whole != 0.0:
+        divisor = held.dtype.type(whole)
+        for k in range(held.shape[0]):
+            held[k] = held.dtype.type(code[k]) / divisor
+    else:
+        for k in range(held.shape[0]):
+            held[k] = level[code[k]]
 
 
 @kernel
@@ -482,14 +491,10 @@ def take_samples(t: float, net: Net, state: State, feed: Feed, counts: Counts) -
         held = state.y if net.kind[p] == OUTPUT else state.x
         if latest <= written <= t:
             copy(held[a : a + size], state.written[a : a + size])
-            state.coded[p] = False
         elif feed.coded[p]:
-            word = state.word[net.word_first[p] : net.word_first[p + 1]]
-            place = feed.value_first[p] + found * word.shape[0]
-            words = feed.word[place : place + word.shape[0]]
-            code = feed.code[8 * place : 8 * place + size]
-            look_up(held[a : a + size], feed.level[p], code, words, word, state.coded[p])
-            state.coded[p] = True
+            place = feed.value_first[p] + found * size
+            code = feed.code[place : place + size]
+            look_up(held[a : a + size], code, feed.level[p], feed.whole[p])
         else:
             place = feed.value_first[p] + found * size
             copy(held[a : a + size], feed.value[place : place + size])
@@ -531,11 +536,9 @@ def encode_error(p: int, net: Net, state: State, scratch: Scratch) -> bool:
 @kernel
 def take_counts(p: int, count: Array, spike: Array, spikes: Array, quanta: Array) -> bool:
     """Write who fires in population `p`, how many do, and their quanta; False: out of range."""
-    size = size_of(count)
-    total = int(size) if size < PLAIN else total_in_range(count)
-    quanta[p] = total
-    spikes[p] = list_spikes(count, spike) if total > 0 else 0
-    return total >= 0
+    spikes[p], size = list_spikes(count, spike)
+    quanta[p] = int(size) if size < PLAIN else total_in_range(count)
+    return quanta[p] >= 0
 
 
 @kernel
@@ -579,10 +582,14 @@ def add_waiting(
     moves = state.moves[net.moves_first[q] : net.moves_first[q + 1]]
     item, share = scratch.item, scratch.share
     found = 0
-    for k in range(state.taken[q]):
-        item[found] = k
-        share[found] = factor * counts[k]
-        found += counts[k] != 0.0
+    for start in range(0, state.taken[q], CHUNK):  # slots beyond those taken hold nothing
+        bits = nonzero(counts, start)
+        while bits != 0:
+            k = start + lowest(bits)
+            bits &= bits - 1
+            item[found] = k
+            share[found] = factor * counts[k]
+            found += 1
     item[found] = slots  # `owed` lies behind the window's last slot
     share[found] = factor * charge
     found += charge != 0.0
@@ -673,7 +680,7 @@ def book_all(
                 waiting[k] = 0.0
             state.touched[place] = 0
         charge *= fade
-        state.charge[place] = charge if abs(charge) > FORGOTTEN else 0.0
+        state.charge[place] = charge if abs(charge) > net.forgotten[0] else 0.0
     for j in range(n):
         owed[j] = 0.0
     state.taken[q] = 0

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eventnet.engine.arrays import Feed, aligned
+from eventnet.engine.arrays import Feed
 from eventnet.engine.bound import bind
 from eventnet.sources import Levels, Source
 
@@ -18,11 +18,6 @@ BLOCK_BYTES = 1 << 20
 """The same of bytes."""
 
 
-def words_of(width: int) -> int:
-    """Return how many words of eight bytes hold a sample of so many."""
-    return -(-width // 8)
-
-
 class Feeds:
     """The sources of an engine, and the arrays that hold one block of each.
 
@@ -30,11 +25,11 @@ class Feeds:
     ----------
     sizes : list of int
         Neurons of each population: a source of spikes hands over at least one whole instant.
-    coded : bool
-        The engine takes bytes from sources that have them (`Levels`).
+    coded : dtype or None
+        In which the engine reads bytes from sources that have them (`Levels`); None: it does not.
     """
 
-    def __init__(self, sizes: list[int], coded: bool = False) -> None:
+    def __init__(self, sizes: list[int], coded: np.dtype[Any] | None = None) -> None:
         n = len(sizes)
         self._sizes, self._coded = sizes, coded
         self._sources: dict[int, Source] = {}
@@ -50,8 +45,8 @@ class Feeds:
                 time=np.zeros(0),
                 value=np.zeros(0),
                 coded=np.zeros(n, dtype=np.bool_),
-                level=np.zeros((n, 256)),
-                word=np.zeros(0, dtype=np.uint64),
+                level=np.zeros((n, 256), coded),
+                whole=np.zeros(n),
                 code=np.zeros(0, dtype=np.uint8),
             )
         )
@@ -61,27 +56,27 @@ class Feeds:
         cursors = self.cursors()
         self._sources[population] = source
         feed = self.arrays
-        time_size = value_size = word_size = 0
+        time_size = value_size = code_size = 0
         for p, found in self._sources.items():
-            feed.coded[p] = self._coded and isinstance(found, Levels)
+            feed.coded[p] = self._coded is not None and isinstance(found, Levels)
             size = BLOCK_BYTES if feed.coded[p] else BLOCK_VALUES
             room = max(size // found.width, self._sizes[p])
             capacity = min(room, max(len(found), 1))
             feed.capacity[p], feed.time_first[p] = capacity, time_size
             time_size += capacity
             if isinstance(found, Levels) and feed.coded[p]:
-                feed.value_first[p] = word_size
-                feed.level[p, : len(found.levels)] = found.levels
-                word_size += capacity * words_of(found.width)
+                feed.value_first[p] = code_size
+                level = feed.level[p, : len(found.levels)]
+                level[:] = found.levels
+                feed.whole[p] = whole_of(level)
+                code_size += capacity * found.width
             else:
                 feed.value_first[p] = value_size
                 value_size += capacity * found.width
-        word = aligned(word_size, np.uint64)
         self.arrays = feed._replace(
             time=np.zeros(time_size),
             value=np.zeros(value_size),
-            word=word,
-            code=word.view(np.uint8),
+            code=np.zeros(code_size, dtype=np.uint8),
         )
         self.go_to(cursors | {population: 0})
 
@@ -95,13 +90,12 @@ class Feeds:
                 a, b = feed.time_first[p], feed.value_first[p]
                 values: NDArray[Any]
                 if isinstance(source, Levels) and feed.coded[p]:
+                    held = feed.code
                     times, values = source.codes(start, stop)
-                    words = words_of(source.width)
-                    samples = feed.code[8 * b : 8 * (b + len(times) * words)]
-                    samples.reshape(-1, 8 * words)[:, : source.width] = values
                 else:
+                    held = feed.value
                     times, values = source.block(start, stop)
-                    feed.value[b : b + values.size] = values.ravel()
+                held[b : b + values.size] = values.ravel()
                 feed.time[a : a + len(times)] = times
                 feed.samples[p], feed.cursor[p] = len(times), 0
                 self._given[p] = start + len(times)
@@ -122,3 +116,17 @@ class Feeds:
     def rewind(self) -> None:
         """Let every source start over."""
         self.go_to(dict.fromkeys(self._sources, 0))
+
+
+def whole_of(level: NDArray[Any]) -> float:
+    """Return the number of which levels are the 0th, first, second... parts; 0 if there is none.
+
+    Examples
+    --------
+    >>> whole_of(np.arange(256) / 255), whole_of(np.linspace(-1, 1, 256))
+    (255.0, 0.0)
+    """
+    if len(level) < 2 or not level[1] > 0:
+        return 0.0
+    whole = np.rint(1 / level[1])
+    return float(whole) if np.array_equal(np.arange(len(level), dtype=level.dtype) / whole, level) else 0.0
