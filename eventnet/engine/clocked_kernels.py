@@ -210,7 +210,7 @@ class Counts(NamedTuple):
 @summing
 def dot(a: Array, b: Array) -> float:
     """Return ``sum a*b``."""
-    total = a.dtype.type(0.0)
+    total: float = a.dtype.type(0.0)
     for k in range(a.shape[0]):
         total += a[k] * b[k]
     return total
@@ -219,7 +219,7 @@ def dot(a: Array, b: Array) -> float:
 @summing
 def size_of(a: Array) -> float:
     """Return ``sum |a|``."""
-    total = a.dtype.type(0.0)
+    total: float = a.dtype.type(0.0)
     for k in range(a.shape[0]):
         total += abs(a[k])
     return total
@@ -538,7 +538,7 @@ def take_counts(p: int, count: Array, spike: Array, spikes: Array, quanta: Array
     """Write who fires in population `p`, how many do, and their quanta; False: out of range."""
     spikes[p], size = list_spikes(count, spike)
     quanta[p] = int(size) if size < PLAIN else total_in_range(count)
-    return quanta[p] >= 0
+    return bool(quanta[p] >= 0)
 
 
 @kernel

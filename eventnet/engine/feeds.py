@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ class Feeds:
         n = len(sizes)
         self._sizes, self._coded = sizes, coded
         self._sources: dict[int, Source] = {}
+        self._block: dict[int, Callable[[int, int], tuple[NDArray[Any], NDArray[Any]]]] = {}
         self._given: dict[int, int] = {}
         self.arrays = bind(
             Feed(
@@ -55,6 +57,9 @@ class Feeds:
         """Let `source` feed a population from its first sample on; the others go on."""
         cursors = self.cursors()
         self._sources[population] = source
+        self._block[population] = source.block
+        if self._coded is not None and isinstance(source, Levels):
+            self._block[population] = source.codes
         feed = self.arrays
         time_size = value_size = code_size = 0
         for p, found in self._sources.items():
@@ -88,13 +93,8 @@ class Feeds:
                 start = self._given[p]
                 stop = start + int(feed.capacity[p])
                 a, b = feed.time_first[p], feed.value_first[p]
-                values: NDArray[Any]
-                if isinstance(source, Levels) and feed.coded[p]:
-                    held = feed.code
-                    times, values = source.codes(start, stop)
-                else:
-                    held = feed.value
-                    times, values = source.block(start, stop)
+                held = feed.code if feed.coded[p] else feed.value
+                times, values = self._block[p](start, stop)
                 held[b : b + values.size] = values.ravel()
                 feed.time[a : a + len(times)] = times
                 feed.samples[p], feed.cursor[p] = len(times), 0
@@ -129,4 +129,5 @@ def whole_of(level: NDArray[Any]) -> float:
     if len(level) < 2 or not level[1] > 0:
         return 0.0
     whole = np.rint(1 / level[1])
-    return float(whole) if np.array_equal(np.arange(len(level), dtype=level.dtype) / whole, level) else 0.0
+    parts = np.arange(len(level), dtype=level.dtype) / whole
+    return float(whole) if np.array_equal(parts, level) else 0.0
