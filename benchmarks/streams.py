@@ -43,8 +43,8 @@ ENVIRONMENTS = ("opponents",)
 LR_SCALES = (1.0, 0.25, 0.05)
 """By which learning rates fall, each for a third of the digits."""
 
-LR, CAP = 0.2, 4.0
-TAU, STEP, HIDDEN_STEP, ERROR_STEP, HIDDEN_ERROR_STEP = 0.4, 0.4, 0.2, 0.1, 0.1
+LR, CAP = 0.2, 2.5
+TAU, STEP, HIDDEN_STEP, ERROR_STEP, HIDDEN_ERROR_STEP = 0.4, 0.45, 0.25, 0.1, 0.1
 """One setting for all rates of frames; lr is that of a second, the guard's cap that of a frame."""
 
 DENSE_LR = {1: 0.06, 4: 0.2, 16: 0.45, 64: 0.9, 256: 0.12}
