@@ -4,21 +4,60 @@ from __future__ import annotations
 
 import os
 import statistics
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from numba import njit
 
-from eventnet.bench.task import digits, keep
+from benchmarks.environments import ROOT
+from eventnet.bench.task import Repetition, Task, digits, keep
 from eventnet.bench.workers import BenchError, Entry, Told, Worker
 from eventnet.data import fetch, mnist
 from eventnet.trial import VALIDATION
 
 REPETITIONS = 5
-PART = {"learning on a clock": 2_000, "continuous time": 50, "continuous time, learning": 50}
+PART = {
+    "learning on a clock": 2_000,
+    "continuous time": 50,
+    "continuous time, learning": 50,
+    "arithmetic without memory": 1,
+}
 QUICK_PART = 2
+STEPS = 100_000_000  # of arithmetic, a repetition
 ENVIRONMENTS = ()
+
+
+@njit
+def _mix(state: Any, steps: int) -> Any:
+    for _ in range(steps):
+        state ^= state << np.uint64(13)
+        state ^= state >> np.uint64(7)
+        state ^= state << np.uint64(17)
+    return state
+
+
+class Arithmetic:
+    """A generator of random numbers (Marsaglia's xorshift) in registers: what two cores give at best."""
+
+    def __init__(self, task: Task) -> None:
+        self.state = np.uint64(1)
+
+    def prepare(self) -> None:
+        """Compile."""
+        self.state = _mix(self.state, 1)
+
+    def repeat(self, k: int) -> Repetition:
+        """Draw `STEPS` numbers."""
+        begin = time.perf_counter()
+        self.state = _mix(self.state, STEPS)
+        return {"units": STEPS, "wall_s": time.perf_counter() - begin}
+
+    def finish(self) -> dict[str, Any]:
+        """Return nothing more."""
+        return {}
 
 
 def entries() -> dict[str, Entry]:
@@ -28,6 +67,7 @@ def entries() -> dict[str, Entry]:
         "learning on a clock": Entry(f"{spiking}:Preset"),
         "continuous time": Entry(f"{spiking}:HeldImages", {"learn": False}),
         "continuous time, learning": Entry(f"{spiking}:HeldImages", {"learn": True}),
+        "arithmetic without memory": Entry("benchmarks.cores:Arithmetic", cwd=ROOT),
     }
 
 
