@@ -357,7 +357,7 @@ def cores(document: dict[str, Any]) -> list[Table]:
         Table(
             "Two cores: two networks in two processes",
             "Samples a second (continuous time: simulated seconds; arithmetic: numbers drawn). Networks "
-            "share nothing, so that they gain what the machine gives: the last row touches no memory, and "
+            "share nothing and gain what the machine gives: the last row touches no memory, and "
             "where it gains little the two cores are threads of one. One network does not scale at all: "
             "each of its instants waits for the one before, and takes microseconds.",
             ("", "alone", "two together", "gain"),
