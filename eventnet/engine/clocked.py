@@ -13,9 +13,9 @@ as they stood when it began:
   target learns;
 * learned biases, ``b -= lr*dt*e`` with the raw error, and adaptive scales (Eq. 21).
 
-The stages stand in `clocked_kernels`. Signals, traces and weights are float64 or float32. What the
-future rule changes waits, as two vectors a tick, and is written every few ticks (`wait`, `book_all`
-there).
+The stages stand in `clocked_kernels`, the rules in `clocked_learning`. Signals, traces and weights are
+float64 or float32. What the future rule changes waits, as two vectors a tick, and is written every
+few ticks (`wait`, `book_all` there).
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventnet.engine import arrays
+from eventnet.engine import clocked_arrays as layout
 from eventnet.engine import clocked_kernels as kernels
 from eventnet.engine.bound import bind
+from eventnet.engine.clocked_learning import book_all
 from eventnet.engine.feeds import Feeds
 from eventnet.engine.plan import Plan
 from eventnet.errors import ConfigError, Diverged
@@ -106,7 +108,7 @@ class ClockedEngine:
         self.scale_lr(1.0)
         n, neurons = len(plan.populations), int(self._net.first[-1])
         self._scratch = bind(
-            kernels.Scratch(
+            layout.Scratch(
                 arrived=np.zeros(int(self._net.trace_first[-1]), plan.dtype),
                 returned=np.zeros(int(self._net.back_trace_first[-1]), plan.dtype),
                 spike_count=np.zeros(neurons, plan.dtype),
@@ -119,15 +121,15 @@ class ClockedEngine:
                 error_quanta=np.zeros(n, dtype=np.int64),
                 rate=np.zeros(len(plan.projections)),
                 power=np.zeros(n),
-                overlap=np.zeros(kernels.MOST_SLOTS, plan.dtype),
-                item=np.zeros(kernels.MOST_SLOTS + 4, dtype=np.int64),
-                share=np.zeros(kernels.MOST_SLOTS + 4, plan.dtype),
+                overlap=np.zeros(layout.MOST_SLOTS, plan.dtype),
+                item=np.zeros(layout.MOST_SLOTS + 4, dtype=np.int64),
+                share=np.zeros(layout.MOST_SLOTS + 4, plan.dtype),
                 nonzero=np.zeros(n, dtype=np.int64),
             )
         )
         self._feeds = Feeds([p.size for p in plan.populations], coded=plan.dtype)
         self._counts = bind(
-            kernels.Counts(
+            layout.Counts(
                 population=np.zeros((n, 6), dtype=np.int64),
                 projection=np.zeros((len(plan.projections), 5), dtype=np.int64),
                 network=np.zeros(4, dtype=np.int64),
@@ -135,7 +137,7 @@ class ClockedEngine:
         )
         rows = 0 if sink is None else BUFFER_ROWS + 2 * neurons
         self._buffer = bind(
-            kernels.Buffer(
+            layout.Buffer(
                 time=np.zeros(rows),
                 population=np.zeros(rows, dtype=np.int32),
                 neuron=np.zeros(rows, dtype=np.uint32),
@@ -304,10 +306,10 @@ class ClockedEngine:
             src, dst = net.source[q], net.target[q]
             fade = net.alpha[src] * net.error_alpha[dst]
             weights = self._weights[net.weight_first[q] : net.weight_first[q + 1]]
-            if net.rule[0] == kernels.PAST:
+            if net.rule[0] == layout.PAST:
                 area = state.area[net.area_first[q] : net.area_first[q + 1]]
                 weights -= state.rate[q] / (1.0 - fade) * area
-            elif net.rule[0] == kernels.RECONSTRUCTION:
+            elif net.rule[0] == layout.RECONSTRUCTION:
                 if fade == 1.0:
                     name = self.plan.projections[q].name
                     raise ConfigError(
@@ -336,30 +338,30 @@ class ClockedEngine:
             row = projection[q.index]
             n_in, n_out = q.shape
             pre, post = spikes[q.source.index], spikes[q.target.index]
-            passes = [(ar.FORWARD, pre[[kernels.EVENTS, kernels.QUANTA]], n_out)]
+            passes = [(ar.FORWARD, pre[[layout.EVENTS, layout.QUANTA]], n_out)]
             if q.index in self.plan.returning[q.source.index] and not q.source.constant:
-                passes += [(ar.BACKWARD, post[[kernels.ERROR_EVENTS, kernels.ERROR_QUANTA]], n_in)]
+                passes += [(ar.BACKWARD, post[[layout.ERROR_EVENTS, layout.ERROR_QUANTA]], n_in)]
             if net.plastic[q.index]:
-                passes += [(ar.ROW, pre[[kernels.LEARNED_EVENTS, kernels.LEARNED_QUANTA]], n_out)]
-                passes += [(ar.COLUMN, post[[kernels.ERROR_EVENTS, kernels.ERROR_QUANTA]], n_in)]
-                row[ar.PASSES] = counts.network[kernels.LEARNED_TICKS]
+                passes += [(ar.ROW, pre[[layout.LEARNED_EVENTS, layout.LEARNED_QUANTA]], n_out)]
+                passes += [(ar.COLUMN, post[[layout.ERROR_EVENTS, layout.ERROR_QUANTA]], n_in)]
+                row[ar.PASSES] = counts.network[layout.LEARNED_TICKS]
             for at, crossed, fan in passes:
                 row[at : at + 2] = crossed
                 row[at + 2 : at + 4] = crossed * fan
-            row[ar.GUARDED] = counts.projection[q.index, kernels.GUARDED]
-            row[ar.BOOKED] = counts.projection[q.index, kernels.BOOKED_ROWS] * n_out
-            row[ar.SKIP_FORWARD] = counts.projection[q.index, kernels.SKIP_FORWARD]
-            row[ar.SKIP_BACKWARD] = counts.projection[q.index, kernels.SKIP_BACKWARD]
-            row[ar.SKIP_UPDATE] = counts.projection[q.index, kernels.SKIP_UPDATE]
+            row[ar.GUARDED] = counts.projection[q.index, layout.GUARDED]
+            row[ar.BOOKED] = counts.projection[q.index, layout.BOOKED_ROWS] * n_out
+            row[ar.SKIP_FORWARD] = counts.projection[q.index, layout.SKIP_FORWARD]
+            row[ar.SKIP_BACKWARD] = counts.projection[q.index, layout.SKIP_BACKWARD]
+            row[ar.SKIP_UPDATE] = counts.projection[q.index, layout.SKIP_UPDATE]
         population = np.zeros((len(spikes), ar.POPULATION_COUNTERS), dtype=np.int64)
-        population[:, ar.EVENTS] = spikes[:, kernels.EVENTS]
-        population[:, ar.QUANTA] = spikes[:, kernels.QUANTA]
-        population[:, ar.ERROR_EVENTS] = spikes[:, kernels.ERROR_EVENTS]
-        population[:, ar.ERROR_QUANTA] = spikes[:, kernels.ERROR_QUANTA]
+        population[:, ar.EVENTS] = spikes[:, layout.EVENTS]
+        population[:, ar.QUANTA] = spikes[:, layout.QUANTA]
+        population[:, ar.ERROR_EVENTS] = spikes[:, layout.ERROR_EVENTS]
+        population[:, ar.ERROR_QUANTA] = spikes[:, layout.ERROR_QUANTA]
         network = np.zeros(ar.NETWORK_COUNTERS, dtype=np.int64)
-        network[ar.INSTANTS] = counts.network[kernels.TICKS]
-        network[ar.READINGS] = counts.network[kernels.READINGS]
-        network[ar.TEACHINGS] = counts.network[kernels.TEACHINGS]
+        network[ar.INSTANTS] = counts.network[layout.TICKS]
+        network[ar.READINGS] = counts.network[layout.READINGS]
+        network[ar.TEACHINGS] = counts.network[layout.TEACHINGS]
         return ar.Counters(population, projection, network)
 
     # -- state -------------------------------------------------------------------------------------
@@ -437,7 +439,7 @@ class ClockedEngine:
 
     def _book(self) -> None:
         for q in np.flatnonzero(self._net.late).tolist():
-            kernels.book_all(q, self._net, self._state, self._weights, self._scratch, self._counts)
+            book_all(q, self._net, self._state, self._weights, self._scratch, self._counts)
 
     def _drain(self) -> None:
         n = int(self._buffer.used[0])
@@ -487,10 +489,8 @@ def _check(plan: Plan) -> None:
             biased.add(q.target.index)
     if plan.rule is None:
         return
-    if plan.rule.name not in kernels.RULES:
-        raise ConfigError(
-            f"rule {plan.rule.name}: a clocked network has {', '.join(kernels.RULES)}"
-        )
+    if plan.rule.name not in layout.RULES:
+        raise ConfigError(f"rule {plan.rule.name}: a clocked network has {', '.join(layout.RULES)}")
 
 
 def _grouped(
@@ -508,7 +508,7 @@ def _grouped(
     return groups, place
 
 
-def _net(plan: Plan, dt: float, adapt: float) -> kernels.Net:
+def _net(plan: Plan, dt: float, adapt: float) -> layout.Net:
     kinds = {"sensor": arrays.SENSOR, "layer": arrays.LAYER, "output": arrays.OUTPUT}
     pops, projs = plan.populations, plan.projections
     sizes = [p.size for p in pops]
@@ -525,29 +525,29 @@ def _net(plan: Plan, dt: float, adapt: float) -> kernels.Net:
     back_first, back_list = arrays.ragged(returning)
     groups, group = _grouped(incoming, source, alpha, alpha)
     back_groups, back_group = _grouped(returning, target, error_alpha, error_alpha)
-    rule = kernels.FUTURE if plan.rule is None else kernels.RULES[plan.rule.name]
+    rule = layout.FUTURE if plan.rule is None else layout.RULES[plan.rule.name]
     plastic = [on and not constant[s] for on, s in zip(plan.plastic, source, strict=True)]
     late, flipped, slots = [], [], []
-    window_fade = kernels.WINDOW_FADE[plan.dtype.itemsize]
+    window_fade = layout.WINDOW_FADE[plan.dtype.itemsize]
     for q in projs:
         k, (n_in, n_out) = q.index, q.shape
         fade = alpha[source[k]] * error_alpha[target[k]]
-        if plastic[k] and rule in (kernels.FUTURE, kernels.PAST) and fade == 1.0:
+        if plastic[k] and rule in (layout.FUTURE, layout.PAST) and fade == 1.0:
             raise ConfigError(
                 f"tau={q.source.tau} s on {q.name}: its traces never fade, so that no spike's share of "
                 "the future is finite; shorten it or take Reconstruction or TrueGradient"
             )
-        late.append(plastic[k] and rule == kernels.FUTURE and n_out >= kernels.WIDE)
-        flipped.append(not late[-1] and n_out < min(kernels.WIDE, n_in) and not constant[source[k]])
+        late.append(plastic[k] and rule == layout.FUTURE and n_out >= layout.WIDE)
+        flipped.append(not late[-1] and n_out < min(layout.WIDE, n_in) and not constant[source[k]])
         slowness = math.log(window_fade) / min(math.log(max(alpha[source[k]], 1e-300)), -1e-300)
-        most = min(slowness, kernels.MOST_SLOTS) // kernels.CHUNK
-        slots.append(kernels.CHUNK * max(1, int(most)))
+        most = min(slowness, layout.MOST_SLOTS) // layout.CHUNK
+        slots.append(layout.CHUNK * max(1, int(most)))
     eager = [on and not wait for on, wait in zip(plastic, late, strict=True)]
     teacher = np.full(len(pops), -1, dtype=np.int64)
     for q in projs:
         if plan.plastic[q.index] and q.source.constant:
             teacher[q.target.index] = q.index
-    return kernels.Net(
+    return layout.Net(
         kind=np.array([kinds[p.kind] for p in pops], dtype=np.int64),
         first=arrays.offsets(sizes),
         alpha=alpha,
@@ -592,9 +592,9 @@ def _net(plan: Plan, dt: float, adapt: float) -> kernels.Net:
         waiting_first=arrays.offsets([q.shape[0] * late[q.index] * slots[q.index] for q in projs]),
         slots=np.array(slots, dtype=np.int64),
         window_fade=np.array([window_fade]),
-        forgotten=np.array([kernels.FORGOTTEN[plan.dtype.itemsize]]),
+        forgotten=np.array([layout.FORGOTTEN[plan.dtype.itemsize]]),
         area_first=arrays.offsets(
-            [math.prod(q.shape) * (plastic[q.index] and rule == kernels.PAST) for q in projs]
+            [math.prod(q.shape) * (plastic[q.index] and rule == layout.PAST) for q in projs]
         ),
         rule=np.array([rule], dtype=np.int64),
         cap=np.array([getattr(plan.rule, "limit", np.inf)]),
@@ -603,9 +603,9 @@ def _net(plan: Plan, dt: float, adapt: float) -> kernels.Net:
     )
 
 
-def _fresh_state(plan: Plan, net: kernels.Net) -> kernels.State:
+def _fresh_state(plan: Plan, net: layout.Net) -> layout.State:
     n, projs, dtype = int(net.first[-1]), len(plan.projections), plan.dtype
-    return kernels.State(
+    return layout.State(
         x=np.repeat(net.constant, np.diff(net.first)).astype(dtype),
         last=np.zeros(n, dtype),
         phi=np.zeros(n, dtype),

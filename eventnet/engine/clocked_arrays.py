@@ -1,0 +1,168 @@
+"""The clocked engine's data: flat arrays in named tuples, and the numbers that say how it works."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from eventnet.engine.jit import Array
+from eventnet.engine.marks import MARKS
+
+FORGOTTEN = {8: 1e-25, 4: 1e-12}
+"""A presynaptic trace of fewer spikes than this is zero when changes are booked, by a number's bytes.
+
+What it could still bring is far below the rounding of a weight.
+"""
+
+CHUNK = MARKS
+"""A window's slots come in multiples of it: whole vectors."""
+
+MOST_SLOTS = 64
+"""Ticks with presynaptic spikes for which changes of weights may wait, at most.
+
+The longer, the fewer rows are written whose traces are still fading; the more memory is read at each.
+"""
+
+WINDOW_FADE = {8: 2.0**-16, 4: 2.0**-8}
+"""How far a presynaptic trace may decay within a window, by the size of a number in bytes.
+
+`wait` may cancel that many bits.
+"""
+
+WIDE = 32
+"""Postsynaptic neurons from which on a row of weights is worth adding by itself."""
+
+RULES = {"STDP": 0, "Past": 1, "Reconstruction": 2, "TrueGradient": 3}
+FUTURE, PAST, RECONSTRUCTION, TRUE = range(4)
+
+# Columns of what is counted of a population; the learned ones while learning is on.
+EVENTS, QUANTA, ERROR_EVENTS, ERROR_QUANTA, LEARNED_EVENTS, LEARNED_QUANTA = range(6)
+
+# Columns of what is counted of a projection beyond its populations' spikes.
+BOOKED_ROWS, SKIP_FORWARD, SKIP_BACKWARD, SKIP_UPDATE, GUARDED = range(5)
+
+# Entries of the network's counters.
+TICKS, READINGS, TEACHINGS, LEARNED_TICKS = range(4)
+
+
+class Net(NamedTuple):
+    """What a run does not change. P populations, Q projections, N neurons in all."""
+
+    kind: Array  # (P,) SENSOR, LAYER or OUTPUT
+    first: Array  # (P+1,) offset of a population's neurons
+    alpha: Array  # (P,) k_alpha of the forward coder
+    relative: Array  # (P,) k_beta relative to the mean, or k_beta itself if scales are fixed
+    leak: Array  # (P,) slope where a unit is off
+    softmax: Array  # (P,) bool
+    has_error: Array  # (P,) bool: encodes an error
+    error_alpha: Array  # (P,)
+    error_relative: Array  # (P,)
+    constant: Array  # (P,) bool: a sensor that carries learned biases, no spikes
+    teacher: Array  # (P,) the projection that carries its learned bias, -1: none
+    keeps_pre: Array  # (P,) bool: its presynaptic trace is needed
+    keeps_post: Array  # (P,) bool
+    order: Array  # layers and outputs, topological
+    error_order: Array  # layers that encode an error
+    in_first: Array  # (P+1,) into in_list: projections that arrive
+    in_list: Array
+    trace_first: Array  # (P+1,) offset of the input traces: one block of neurons a group
+    group_first: Array  # (P+1,) into group_alpha: the distinct k_alpha of what arrives
+    group_alpha: Array
+    group: Array  # (Q,) to which of its target's groups a projection adds
+    back_first: Array  # the same six for errors that come back to layers
+    back_list: Array
+    back_trace_first: Array
+    back_group_first: Array
+    back_group_alpha: Array
+    back_group: Array
+    source: Array  # (Q,)
+    target: Array  # (Q,)
+    weight_first: Array  # (Q+1,) offset of a projection's weights
+    plastic: Array  # (Q,) bool
+    flipped: Array  # (Q,) bool: weights are stored by column: a row would be too short to add
+    late: Array  # (Q,) bool: changes wait until the window ends
+    pre_first: Array  # (Q+1,) offset of late rows
+    slots: Array  # (Q,) of a window, a multiple of CHUNK
+    window_fade: Array  # (1,) that ends a window
+    forgotten: Array  # (1,) of a presynaptic trace
+    waiting_first: Array  # (Q+1,) offset of late rows' slots
+    moves_first: Array  # (Q+1,) offset of late columns, slots + 1 blocks of them
+    area_first: Array  # (Q+1,) offset of the past rule's products
+    rule: Array  # (1,)
+    cap: Array  # (1,) of the guard, inf: none
+    eta: Array  # (1,) adaptation rate of the scales, 0: fixed
+    clock: Array  # t0, ticks per second
+
+
+class State(NamedTuple):
+    """Everything that a run changes, except weights. Copying these arrays is a checkpoint."""
+
+    x: Array  # (N,) held reading, h(z), or an output's z
+    last: Array  # (N,) x of the tick before
+    phi: Array  # (N,) residual, in spikes
+    on: Array  # (N,) h'(z)
+    u: Array  # (input traces,)
+    bias: Array  # (N,)
+    beta: Array  # (P,) k_beta
+    mean: Array  # (P,) mu
+    y: Array  # (N,) held target, nan: none
+    e: Array  # (N,) error
+    error_last: Array
+    error_phi: Array
+    g: Array  # (error traces,)
+    error_beta: Array
+    error_mean: Array
+    pre: Array  # (N,) presynaptic trace; scaled by k_beta in the past and reconstruction rules
+    post: Array  # (N,) postsynaptic trace
+    area: Array  # the product of traces after a synapse's last spike (past rule)
+    charge: Array  # a late row: its presynaptic trace, as of the window's first tick
+    waiting: Array  # (late rows * slots,) their spikes in each slot of the window
+    touched: Array  # (late rows,) how many of their slots hold spikes
+    moves: Array  # V of each slot of the window, a block of late columns a slot; then `owed`
+    ticks: Array  # (Q,) of the window that have passed
+    taken: Array  # (Q,) slots of the window that are taken
+    fade: Array  # (Q,) k_alpha to the window's ticks so far
+    written: Array  # (N,) values written by the world
+    written_time: Array  # (P,) s, when they take effect; inf: none
+    rate: Array  # (Q,) learning rate a tick
+    flags: Array  # [next tick, learning, diverged population, a target holds]
+
+
+class Scratch(NamedTuple):
+    """Room for one tick; nothing in it outlives the tick, except the last tick's counts."""
+
+    arrived: Array  # (input traces,)
+    returned: Array  # (error traces,)
+    spike_count: Array  # (N,) signed counts of this tick, 0 for none
+    spike: Array  # (N,) neurons that fired, per population at its offset
+    spikes: Array  # (P,) how many
+    quanta: Array  # (P,) sum of |count|
+    error_count: Array
+    error_spike: Array
+    error_spikes: Array
+    error_quanta: Array
+    rate: Array  # (Q,) learning rate in use
+    power: Array  # (P,) of the signals that a target learns by
+    overlap: Array  # (MOST_SLOTS,)
+    item: Array  # (MOST_SLOTS + 4,) slots of the window that have a share
+    share: Array  # (MOST_SLOTS + 4,)
+    nonzero: Array  # (P,) units that a network which skips zeros would have to process
+
+
+class Buffer(NamedTuple):
+    """Spikes on their way to the recorder, and what one population reads after each tick."""
+
+    time: Array  # empty: nothing is recorded
+    population: Array
+    neuron: Array
+    quanta: Array  # signed
+    used: Array  # (1,)
+    outputs: Array  # (rows, size); no rows: not wanted
+    watched: Array  # [population, rows filled]
+
+
+class Counts(NamedTuple):
+    """What `ClockedEngine.counters` is made from."""
+
+    population: Array  # (P, 6)
+    projection: Array  # (Q, 5)
+    network: Array  # (4,)
