@@ -1,0 +1,34 @@
+"""The commands of `eventnet`, one file a group: each parses, calls one function and prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from eventnet.errors import ConfigError, EventNetError
+
+HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class BadUsage(click.ClickException):
+    """A value that cannot be used as given: exit code 2, like click's own usage errors."""
+
+    exit_code = 2
+
+
+class Commands(click.Group):
+    """A group whose deliberate errors end in one message and an exit code, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except EventNetError as error:
+            usage = isinstance(error, ConfigError)
+            raise (BadUsage if usage else click.ClickException)(str(error)) from error
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            raise click.ClickException(f"{place}{error.strerror or error}") from error
+        except MemoryError as error:
+            raise click.ClickException("out of memory: make the run shorter or smaller") from error

@@ -1,0 +1,123 @@
+"""The command `eventnet run`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from eventnet.commands import HELP
+from eventnet.commands.progress import running
+
+
+@click.command(context_settings=HELP)
+@click.argument("scenario")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a parameter; repeatable."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--engine",
+    type=click.Choice(["compiled", "actors"]),
+    default="compiled",
+    show_default=True,
+    help="The fast engine, or the readable reference.",
+)
+@click.option("--until", type=float, metavar="S", help="Stop at this simulated time.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="A new run folder. [runs/NAME-k]"
+)
+@click.option("--live", is_flag=True, help="Readings come by standard input, as JSON lines.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Live, by this port of 127.0.0.1.")
+@click.option(
+    "--clock",
+    type=click.Choice(["sender", "unix"]),
+    default="sender",
+    show_default=True,
+    help="Live: time stamps count from the first, or from 1970.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--quiet", is_flag=True, help="No progress bar and no table.")
+def run(
+    scenario: str,
+    settings: tuple[str, ...],
+    seed: int,
+    engine: str,
+    until: float | None,
+    out: Path | None,
+    live: bool,
+    port: int | None,
+    clock: Literal["sender", "unix"],
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Run SCENARIO, a name from `eventnet scenarios`, a TOML file or a Python file.
+
+    \b
+    Examples:
+      eventnet run drone
+      eventnet run my_robot.toml --set layers.hidden.size=40
+      eventnet run drone --set tau=0.03 --seed 4 --out runs/mine
+      eventnet run my_robot.py --engine actors --until 2 --json
+      eventnet run my_robot.toml --live < log.jsonl > outputs.jsonl
+      eventnet run my_robot.toml --port 9000 --until 3600
+    """
+    from eventnet.scenario import LiveOptions, execute, load
+
+    loaded = load(scenario)
+    options = LiveOptions(port, clock) if live or port is not None else None
+    if options is not None:
+        _log_live(quiet)
+    with running(silent=quiet or as_json or options is not None) as report:
+        summary = execute(
+            loaded,
+            settings,
+            seed=seed,
+            engine=engine,
+            until=until,
+            out=out,
+            report=report,
+            live=options,
+        )
+    picture = _draw(Path(summary["folder"]), loaded.name, summary["simulated_s"])
+    if as_json:
+        click.echo(json.dumps(summary))
+    elif not quiet:  # standard output belongs to the outputs of a live run
+        _print_summary(summary, picture, to_stderr=options is not None)
+
+
+def _log_live(quiet: bool) -> None:
+    """Let a live run say on standard error what happens to it."""
+    import logging
+
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("eventnet.live").setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+DRAWN_S = 10.0
+"""A run's picture shows its last seconds: over minutes single spikes cannot be seen."""
+
+
+def _draw(folder: Path, title: str, end: float) -> Path | None:
+    """Draw the end of the raster into the run folder, if matplotlib is there."""
+    from importlib.util import find_spec
+
+    if find_spec("matplotlib") is None:
+        return None
+    from eventnet.raster import Raster
+
+    if not (folder / "raster").is_dir():  # a scenario may keep no spikes
+        return None
+    path = folder / "raster.png"
+    Raster.open(folder).plot(path, title=title, start=max(end - DRAWN_S, 0.0))
+    return path
+
+
+def _print_summary(summary: dict[str, Any], picture: Path | None, to_stderr: bool) -> None:
+    from rich.console import Console
+
+    from eventnet.report import print_summary
+
+    print_summary(summary, picture, Console(stderr=to_stderr))
