@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventnet.classifier import Epoch, Settings, Training, as_dict
-from eventnet.compare import compare
 from eventnet.cost import INT_ADD_PJ, INT_MULTIPLY_PJ
 from eventnet.data.epochs import orders
 from eventnet.data.mnist import Bytes, Mnist
 from eventnet.errors import ConfigError, DataError
+from eventnet.mcnemar import compare
 from eventnet.mlp import Mlp
 from eventnet.raster import written_aside
 from eventnet.simulation import Run, Simulation

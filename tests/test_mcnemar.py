@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from eventnet.compare import Comparison, _wilson, compare, from_counts
 from eventnet.errors import ConfigError, DataError
+from eventnet.mcnemar import Comparison, _wilson, compare, from_counts
 
 Counts = tuple[int, int, int, int]
 
