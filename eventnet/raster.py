@@ -12,8 +12,9 @@ count      int32               quanta sent at once, with their sign; never 0
 ========== =================== ===========================================================
 
 On disk it is a series of Parquet segments, ``<run folder>/raster/000000.parquet`` and so on. Each
-is written aside and renamed into place when full, so that memory stays bounded however long the run
-is, every file under a segment's name is whole, and a killed run loses at most the open segment.
+is written aside by a thread and renamed into place when full, so that memory stays bounded however
+long the run is, no run waits for a disk, and every file under a segment's name is whole. A killed run
+loses at most the open segment and the one that was being written.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import os
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import accumulate
 from pathlib import Path
@@ -355,7 +357,7 @@ class RasterWriter:
     populations : sequence of str
         Names that the population codes index.
     segment_rows : int
-        Spike events a segment. It bounds memory (20 bytes each) and what a killed run loses.
+        Spike events a segment. Two of them bound memory (20 bytes each) and what a killed run loses.
     resume_rows : int, optional
         Continue the raster that is there at this many rows, as told by a checkpoint. What was
         recorded after it is removed. By default a folder that holds a raster is refused.
@@ -364,7 +366,8 @@ class RasterWriter:
     ------
     RunFolderError
         If the folder cannot be written, holds a raster already, or has fewer rows than
-        `resume_rows`. After a failed write the writer is closed; segments on disk stay readable.
+        `resume_rows`. After a failed write, which the next call says, the writer is closed;
+        segments on disk stay readable.
     ConfigError
         If an argument or a batch breaks the format.
 
@@ -383,7 +386,7 @@ class RasterWriter:
         self,
         folder: Path | str,
         populations: Sequence[str],
-        segment_rows: int = 1_000_000,
+        segment_rows: int = 500_000,
         *,
         resume_rows: int | None = None,
     ) -> None:
@@ -414,12 +417,9 @@ class RasterWriter:
             if there:
                 raise RunFolderError(f"{self._raster}: holds a raster: choose another folder")
             self._write_header()
-        self._open = Spikes(
-            np.empty(segment_rows, np.float64),
-            np.empty(segment_rows, np.int32),
-            np.empty(segment_rows, np.uint32),
-            np.empty(segment_rows, np.int32),
-        )
+        self._open, self._other = self._blank(), self._blank()
+        self._pen = ThreadPoolExecutor(max_workers=1, thread_name_prefix="raster")
+        self._writing: Future[None] | None = None
 
     @property
     def rows(self) -> int:
@@ -440,6 +440,8 @@ class RasterWriter:
         """
         if self._closed:
             raise RunFolderError(f"{self._raster}: the writer is closed: open a new one")
+        if self._writing is not None and self._writing.done():
+            self._wait()
         batch = _checked(times, codes, neurons, counts, self.populations, self._last)
         while batch.time.size:
             room = min(self.segment_rows - self._held, batch.time.size)
@@ -450,25 +452,24 @@ class RasterWriter:
             self._held += room
             self._last = float(batch.time[room - 1])
             if self._held == self.segment_rows:
-                self.flush()
+                self._hand_over()
             batch = _cut(batch, room)
 
     def flush(self) -> None:
         """Close the open segment, full or not, so that all rows are on disk."""
-        if self._held:
-            self._write(self._segment, _cut(self._open, 0, self._held))
-            self._segment += 1
-            self._stored += self._held
-            self._held = 0
+        self._hand_over()
+        self._wait()
 
     def close(self) -> None:
         """Flush and accept nothing more; closing again does nothing."""
         if not self._closed:
             self.flush()
             self._closed = True
+            self._pen.shutdown()
 
     def raster(self) -> Raster:
         """Read back the segments that are closed by now."""
+        self._wait()
         return Raster.open(self.folder)
 
     def __enter__(self) -> Self:
@@ -492,14 +493,36 @@ class RasterWriter:
         import pyarrow.parquet as pq
 
         table = parquet_table(spikes, self._schema, self.populations)
+        with written_aside(self._raster / _segment_name(number)) as aside:
+            pq.write_table(table, aside, row_group_size=ROW_GROUP, **PARQUET_OPTIONS)
+
+    def _blank(self) -> Spikes:
+        return Spikes._make(np.empty(self.segment_rows, a.dtype) for a in _join([]))
+
+    def _hand_over(self) -> None:
+        """Let the thread write the open segment once the one before is on disk, and open another."""
+        self._wait()
+        if self._held:
+            full = _cut(self._open, 0, self._held)
+            self._writing = self._pen.submit(self._write, self._segment, full)
+            self._open, self._other = self._other, self._open
+            self._segment += 1
+            self._stored += self._held
+            self._held = 0
+
+    def _wait(self) -> None:
+        """Wait until no segment is being written."""
+        if self._writing is None:
+            return
         try:
-            with written_aside(self._raster / _segment_name(number)) as aside:
-                pq.write_table(table, aside, row_group_size=ROW_GROUP, **PARQUET_OPTIONS)
+            self._writing.result()
         except RunFolderError:
             # Leaving the `with` block must show this error, not the same one from a second attempt.
             self._closed = True
             self._held = 0
+            self._writing = None
             raise
+        self._writing = None
 
     def _resume(self, segments: list[Path], rows: int) -> None:
         source = _Folder(self._raster)

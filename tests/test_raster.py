@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
@@ -309,11 +310,16 @@ WRITER = textwrap.dedent(
 )
 
 
-def test_a_killed_run_loses_exactly_the_open_segment(tmp_path: Path) -> None:
+def test_a_killed_run_loses_the_open_segment_alone_once_the_one_before_is_written(
+    tmp_path: Path,
+) -> None:
     command = [sys.executable, "-c", WRITER, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
+        until = time.monotonic() + 30
+        while len(segments(tmp_path)) < 4 and time.monotonic() < until:
+            time.sleep(0.01)  # nobody appends any more: the thread writes on its own
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
     # What a kill in the middle of a write leaves: a part of a segment under its temporary name.
@@ -388,6 +394,23 @@ def test_a_full_disk_names_the_segment_and_keeps_the_earlier_ones(tmp_path: Path
         writer.append(*columns)
     assert not list((tmp_path / "raster").glob("*.partial"))
     same(Raster.open(tmp_path).arrays(), *(column[:1_000] for column in columns))
+
+
+def test_nobody_waits_for_a_disk_that_stalls_until_a_second_segment_is_full(tmp_path: Path) -> None:
+    columns = made_up(1_900)
+    writer = RasterWriter(tmp_path, NAMES, 1_000)
+    # Opening it takes until somebody reads the pipe; then no Parquet can be written there.
+    stalled = tmp_path / "raster" / ".000000.parquet.partial"
+    os.mkfifo(stalled)
+    writer.append(*columns)
+    assert (writer.rows, len(segments(tmp_path))) == (1_900, 0)
+    os.close(os.open(stalled, os.O_RDONLY))
+    with pytest.raises(RunFolderError, match=r"000000\.parquet: cannot be written"):
+        writer.flush()
+    writer.close()
+    assert len(writer.raster()) == 0
+    with pytest.raises(RunFolderError, match="the writer is closed"):
+        writer.append(*columns)
 
 
 def test_folders_that_are_no_run_are_named(tmp_path: Path) -> None:
