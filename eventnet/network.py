@@ -24,6 +24,8 @@ CONSTANT_SUFFIX = "_bias"
 Activation = Literal["relu", "leaky", "identity"]
 ACTIVATIONS: tuple[Activation, ...] = ("relu", "leaky", "identity")
 LOSSES = ("squared", "softmax")
+FEW = 8
+"""Names that are all told beside the nearest."""
 
 Edges = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Presynaptic and postsynaptic neuron of every synapse, by rows."""
@@ -46,11 +48,12 @@ def not_negative(value: float, name: str, owner: str, unit: str = "") -> float:
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> ConfigError:
-    """Return the error for a name that does not exist, with the names that do."""
+    """Return the error for a name that does not exist: the nearest that does, and all if few."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    return ConfigError(f"unknown {kind} {name!r}{hint} (there are: {', '.join(names) or 'none'})")
+    there = "" if close and len(names) > FEW else f" (there are: {', '.join(names) or 'none'})"
+    return ConfigError(f"unknown {kind} {name!r}{hint}{there}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,45 +36,49 @@ def eventnet(*arguments: str) -> Result:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with irregularly sampled sums of sines, one CSV a sensor, stamps in microseconds."""
-    rng = np.random.default_rng(5)
-    (tmp_path / "log").mkdir()
-    for name, (rate, columns) in RECORDED.items():
-        us = np.unique(rng.integers(0, int(END * 1e6), int(rate * END)))
-        us[0] = 0
-        t = us[:, None] / 1e6
-        phase = np.arange(len(columns))
-        values = (
-            3 + 2 * np.sin((2 + phase) * t + phase) + 0.05 * rng.normal(size=(len(us), len(phase)))
-        )
-        rows = [
-            ",".join(map(str, [u, *v])) for u, v in zip(us.tolist(), values.tolist(), strict=True)
-        ]
-        (tmp_path / "log" / f"{name}.csv").write_text(
-            "\n".join([",".join(["us", *columns]), *rows])
-        )
+    """A folder with recordings whose stamps are in microseconds."""
+    for name, (us, values) in recorded(END).items():
+        written(tmp_path / "log" / f"{name}.csv", "us", us.tolist(), values)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
+def recorded(end: float) -> dict[str, tuple[NDArray[np.int64], Floats]]:
+    """Irregularly sampled sums of sines for so many s, by sensor: stamps in us, values."""
+    rng = np.random.default_rng(5)
+    found = {}
+    for name, (rate, columns) in RECORDED.items():
+        us = np.unique(rng.integers(0, int(end * 1e6), int(rate * end)))
+        us[0] = 0
+        t, phase = us[:, None] / 1e6, np.arange(len(columns))
+        noise = 0.05 * rng.normal(size=(len(us), len(phase)))
+        found[name] = us, 3 + 2 * np.sin((2 + phase) * t + phase) + noise
+    return found
+
+
+def written(path: Path, time: str, stamps: list[Any], values: Floats) -> None:
+    path.parent.mkdir(exist_ok=True)
+    rows = [[time, *RECORDED[path.stem][1]]]
+    rows += [[t, *v] for t, v in zip(stamps, values.tolist(), strict=True)]
+    path.write_text("\n".join(",".join(map(str, row)) for row in rows))
+
+
 def edited(starter: str) -> str:
-    """The starting file with other paths, columns and times, and nothing else."""
+    """The starting file with other paths and columns, and nothing else."""
     for name, (_, columns) in RECORDED.items():
         starter = starter.replace(f'"{name}.csv"', f'"log/{name}.csv"')
         old = {"camera": ["u", "v"], "gyro": ["x", "y", "z"], "wheels": ["left", "right"]}
         before, after = json.dumps(old.get(name, columns)), json.dumps(columns)
         starter = starter.replace(f"columns = {before}", f"columns = {after}")
-    starter = starter.replace('time = "t"', 'time = "us"').replace('unit = "s"', 'unit = "us"')
-    return starter.replace("20.0]", "4.0]").replace("until = 20.0", "until = 4.0")
+    return starter.replace('time = "t"', 'time = "stamp"')
 
 
-def by_hand(engine: str = "compiled") -> en.Run:
-    """What the starting file says, written with the Python API."""
-    tables = {name: np.loadtxt(f"log/{name}.csv", delimiter=",", skiprows=1) for name in RECORDED}
+def by_hand(tables: dict[str, tuple[Floats, Floats]]) -> en.Run:
+    """What the starting file says of times in s and values, written with the Python API."""
 
     def recording(name: str) -> en.Recording:
-        t, values = tables[name][:, 0] / 1e6, tables[name][:, 1:]
-        window = values[t <= 4.0]
+        t, values = tables[name]
+        window = values[t <= 20.0]
         return en.Recording(t, (values - window.mean(0)) / window.std(0))
 
     net = en.Network(tau=0.1)
@@ -86,22 +90,27 @@ def by_hand(engine: str = "compiled") -> en.Run:
     for source in ("camera", "gyro", "wheels"):
         net.connect(source, "hidden")
     net.connect("hidden", "motion")
-    sim = en.Simulation(net, plasticity=en.STDP(lr=0.05), seed=3, engine=engine)
+    sim = en.Simulation(net, plasticity=en.STDP(lr=0.05), seed=3)
     for name in ("camera", "gyro", "wheels"):
         sim.feed(name, recording(name))
     sim.teach("motion", recording("motion"))
-    sim.switch_learning(False, at=4.0)
-    return sim.run(until=max(table[-1, 0] for table in tables.values()) / 1e6)
+    sim.switch_learning(False, at=20.0)
+    return sim.run(until=max(t[-1] for t, _ in tables.values()))
 
 
 def test_a_starting_file_with_other_paths_and_columns_is_the_python_api_spike_for_spike(
-    place: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    end = 22.0  # the file learns for 20 s
+    tables = {name: (us / 1e6, values) for name, (us, values) in recorded(end).items()}
+    for name, (t, values) in tables.items():
+        written(tmp_path / "log" / f"{name}.csv", "stamp", t.tolist(), values)
     assert eventnet("new", "my").exit_code == 0
-    (place / "my.toml").write_text(edited((place / "my.toml").read_text()))
+    (tmp_path / "my.toml").write_text(edited((tmp_path / "my.toml").read_text()))
     done = eventnet("run", "my.toml", "--seed", "3", "--out", "run", "--json")
     assert done.exit_code == 0, done.output
-    ran, expected = en.Raster.open(place / "run"), by_hand().raster
+    ran, expected = en.Raster.open(tmp_path / "run"), by_hand(tables).raster
     assert len(ran) > 10_000
     for population in ("camera", "gyro", "wheels", "hidden", "hidden.error", "motion.error"):
         mine, theirs = (r.select(population).arrays() for r in (ran, expected))
@@ -114,8 +123,8 @@ def test_a_starting_file_with_other_paths_and_columns_is_the_python_api_spike_fo
     assert len(summary["baselines"]["least squares, all sensors"]["r2"]) == 2
     for name, (rate, _) in RECORDED.items():
         books = summary["arrivals"][name]
-        assert books["given"] == books["delivered"] + books["pending"] > 0.9 * rate * END
-    probe = np.loadtxt(place / "run" / "probes" / "motion.csv", delimiter=",", skiprows=1)
+        assert books["given"] == books["delivered"] + books["pending"] > 0.9 * rate * end
+    probe = np.loadtxt(tmp_path / "run" / "probes" / "motion.csv", delimiter=",", skiprows=1)
     assert probe[:, 0].tolist() == (np.arange(len(probe)) / 50).tolist()
     # In the unit of the teacher, whose values lie around 3: nothing is heard yet at time 0.
     np.testing.assert_allclose(probe[0, 1:], 3, atol=0.5)

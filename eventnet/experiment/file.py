@@ -71,7 +71,7 @@ def checked(table: Mapping[str, Any]) -> Experiment:
     >>> checked({"tau": 0.1, "layers": {"hidden": {"size": 5, "stepp": 0.1}}})
     Traceback (most recent call last):
     eventnet.errors.ConfigError: layers.hidden.step: is missing: Activation that one spike stands for.
-    layers.hidden.stepp: unknown key 'stepp'; did you mean 'step'? (there are: activation, bias, ...
+    layers.hidden.stepp: unknown key 'stepp'; did you mean 'step'?
     """
     try:
         return Experiment.model_validate(table)
