@@ -9,8 +9,9 @@ Without ``t`` a reading is of the moment at which it comes. With the clock "send
 of each client is taken for that moment, so that any epoch will do, and what goes out to it is stamped
 by the same clock; with "unix" time stamps are seconds since 1970 for all.
 
-Whoever sends faster than the network takes is read more slowly; a line that is of no use is refused
-and said, and a client that does not read loses lines. Nothing that waits here grows without bound.
+Whoever sends ahead of the clock, or faster than the network takes, is read more slowly, and holds up
+nobody else; a line that is of no use is refused and said, and a client that does not read loses lines.
+Nothing that waits here grows without bound.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from eventnet.errors import ConfigError, DataError, EventNetError
-from eventnet.live import Live, log
+from eventnet.live import AHEAD, Live, log
 
 Floats = NDArray[np.float64]
 
@@ -40,6 +41,8 @@ LONGEST_LINE = 1 << 16
 """Bytes; longer ones are refused."""
 OUTGOING = 1 << 20
 """Bytes that wait for a client to read them; what comes on top is dropped."""
+LEAD = 1.0
+"""Seconds ahead of the clock from which on a reading waits at its client."""
 CLIENTS = 64
 
 
@@ -296,12 +299,7 @@ class JsonWire:
         if not line.strip():
             return True
         name, stamp, values = parse(line)
-        if self.live.channel(name).full:
-            if not client.held_back and self._server is not None:
-                text = "%s sends ahead of the clock: it has to wait"
-                self.live.voice.say("ahead", text, client.name)
-            client.held_back = True
-            return False
+        full = self.live.channel(name).full
         now = self.live.now()
         if stamp is None:
             stamp = now
@@ -310,6 +308,12 @@ class JsonWire:
         else:
             client.shift = now - stamp if client.shift is None else client.shift
             stamp += client.shift
+        if full or now + LEAD < stamp < now + AHEAD:
+            if not client.held_back and self._server is not None:
+                text = "%s sends ahead of the clock: it has to wait"
+                self.live.voice.say("ahead", text, client.name)
+            client.held_back = True
+            return False
         unit = self.units.get(name)
         scaled = values if unit is None else unit.forward(values)
         return self.live.push(name, stamp, scaled, self._looked_before)

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -350,14 +350,13 @@ def test_a_flood_is_slowed_down_and_memory_stays_bounded(caplog: pytest.LogCaptu
 
     def client(connection: socket.socket) -> None:
         nonlocal sent
-        padding = b" " * 250 + b"\n"  # 16 MB: more than the system keeps for a connection
-        text = b"".join(line("gyro", t / 1e3, [0.0, 1.0])[:-1] + padding for t in range(60_000))
-        connection.settimeout(1.0)
-        try:
-            while sent < len(text):
-                sent += connection.send(text[sent:])
-        except TimeoutError:
-            pass
+        padding = b" " * 1000 + b"\n"  # 30 MB: more than the system keeps for a connection
+        text = b"".join(line("gyro", t / 5e3, [0.0, 1.0])[:-1] + padding for t in range(30_000))
+        connection.settimeout(0.1)
+        until = time.monotonic() + 1.0
+        while sent < len(text) and time.monotonic() < until:
+            with suppress(TimeoutError):
+                sent += connection.send(text[sent : sent + CHUNK])
 
     with served(client, held_back=True) as (sim, wire):
         books = sim.live.channels["gyro"].books()
@@ -365,7 +364,24 @@ def test_a_flood_is_slowed_down_and_memory_stays_bounded(caplog: pytest.LogCaptu
         assert not books.dropped
         assert 0.9 * CAPACITY < books.pending <= CAPACITY
         assert all(len(b"\n".join(c.waiting)) <= CHUNK for c in wire.clients)
-    assert sent < 60_000 * 250  # the rest has to wait at the client
+    assert sent < 30_000 * 1000  # the rest has to wait at the client
+    assert "client 1 sends ahead of the clock: it has to wait" in caplog.text
+
+
+def test_a_client_that_is_ahead_of_the_clock_holds_up_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def client(connection: socket.socket) -> None:
+        connection.sendall(b"".join(line("gyro", 60.0 * t, [0.0, 1.0]) for t in range(10_000)))
+        with socket.create_connection(connection.getpeername()) as other:
+            for _ in range(100):
+                other.sendall(line("gyro", None, [1.0, 1.0]))
+                time.sleep(0.002)
+            time.sleep(0.1)
+
+    with served(client, held_back=True) as (sim, _):
+        books = sim.live.channels["gyro"].books()
+        assert (books.delivered, books.dropped) == (101, {})
     assert "client 1 sends ahead of the clock: it has to wait" in caplog.text
 
 
