@@ -8,6 +8,7 @@ dropped, if a newer one of the same sensor has taken effect. Nothing waits for a
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import threading
@@ -288,6 +289,13 @@ class Live:
         """Run the world up to `until` (s), paced by the wall clock."""
         if not self.channels:
             raise ConfigError("live=True, but nobody is listened to: call Simulation.listen first")
+        gc.freeze()  # what there is by now, compiled code above all, would take .4 s to look through
+        try:
+            self._drive(until, wire)
+        finally:
+            gc.unfreeze()
+
+    def _drive(self, until: float, wire: Wire | None) -> None:
         begin = max(self.world.settled, self.world.t0)
         self._start = wall.monotonic() - begin
         for channel in self.channels.values():

@@ -417,6 +417,7 @@ class RasterWriter:
             if there:
                 raise RunFolderError(f"{self._raster}: holds a raster: choose another folder")
             self._write_header()
+        parquet_table(_join([]), self._schema, self.populations)  # imports pandas, if it is there
         self._open, self._other = self._blank(), self._blank()
         self._pen = ThreadPoolExecutor(max_workers=1, thread_name_prefix="raster")
         self._writing: Future[None] | None = None

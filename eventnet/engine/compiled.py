@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -110,7 +111,8 @@ class CompiledEngine:
         """Let a reading or a target take effect at `time`, or just after the last instant."""
         a, b = self._net.first[population], self._net.first[population + 1]
         self._state.written[a:b] = values
-        self._state.population["written_time"][population] = equations.later(self.now, time)
+        after = math.nextafter(self.now, math.inf)
+        self._state.population["written_time"][population] = max(time, after)
 
     def advance(self, until: float, inclusive: bool = False) -> None:
         """Run all instants before `until`, and at it if `inclusive`; spikes go to the sink."""
