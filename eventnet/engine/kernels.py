@@ -856,6 +856,26 @@ def processed(j: int, kind: int, leak: float, x: Array, slope: Array) -> bool:
 
 
 @kernel
+def how_many(p: int, net: Net, state: State) -> int:
+    """Return how many neurons of `p` are `processed`."""
+    a, b = net.first[p], net.first[p + 1]
+    if net.population[p].kind == SENSOR:
+        return nonzero(state.x[a:b])
+    if net.population[p].kind == LAYER and net.population[p].leak == 0.0:
+        return nonzero(state.slope[a:b])
+    return int(b - a)
+
+
+@kernel
+def nonzero(values: Array) -> int:
+    """Return how many values are not 0."""
+    found = 0
+    for j in range(values.shape[0]):
+        found += values[j] != 0.0
+    return found
+
+
+@kernel
 def count_dense(net: Net, state: State, counters: Counters, reading: bool, teaching: bool) -> None:
     """Count what the same network without spikes, skipping zeros, would do at this sample."""
     counters.network[READINGS] += reading
@@ -869,24 +889,18 @@ def count_dense(net: Net, state: State, counters: Counters, reading: bool, teach
         a = net.first[src]
         n_out = net.first[dst + 1] - net.first[dst]
         synapses = 0
-        for j in range(a, net.first[src + 1]):
-            if processed(
-                j, net.population[src].kind, net.population[src].leak, state.x, state.slope
-            ):
-                if net.projection[q].sparse:
-                    k = net.projection[q].span_first + j - a
-                    synapses += net.span[k + 1] - net.span[k]
-                else:
-                    synapses += n_out
+        if net.projection[q].sparse:
+            kind, leak = net.population[src].kind, net.population[src].leak
+            for j in range(a, net.first[src + 1]):
+                k = net.projection[q].span_first + j - a
+                on = processed(j, kind, leak, state.x, state.slope)
+                synapses += on * (net.span[k + 1] - net.span[k])
+        else:
+            synapses = how_many(src, net, state) * n_out
         if reading:
             counters.projection[q, SKIP_FORWARD] += synapses
         if taught:
-            on = 0
-            for j in range(net.first[dst], net.first[dst + 1]):
-                on += processed(
-                    j, net.population[dst].kind, net.population[dst].leak, state.x, state.slope
-                )
-            pairs = synapses * on // n_out
+            pairs = synapses * how_many(dst, net, state) // n_out
             if net.population[src].has_error:
                 counters.projection[q, SKIP_BACKWARD] += pairs
             if net.projection[q].plastic:
