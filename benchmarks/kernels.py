@@ -9,6 +9,9 @@ import numpy as np
 from numba import njit
 
 from eventnet.bench.task import Repetition, Task
+from eventnet.engine.jit import kernel
+from eventnet.engine.kernels import gather
+from eventnet.engine.learning import plasticity_stage
 from eventnet.network import Network
 from eventnet.plasticity import STDP
 from eventnet.simulation import Simulation
@@ -19,6 +22,7 @@ SYNAPSES = 1 << 27
 
 WHAT = ("forward", "rows", "errors")
 ENGINES = {"continuous time": None, "clocked": 1.0}
+ALONE = "continuous time, alone"
 
 TAU = 1e9
 """So long that nothing decays and held readings do not fire, s."""
@@ -158,6 +162,65 @@ class Projection:
         return {}
 
 
+@kernel
+def _stages(
+    times: int,
+    learn: bool,
+    t: float,
+    q: int,
+    rows: Any,
+    net: Any,
+    state: Any,
+    weights: Any,
+    flights: Any,
+    scratch: Any,
+    counters: Any,
+) -> None:
+    """Run the stages that projection `q` takes part in, a packet of its source's spikes at a time."""
+    source, target = net.projection[q].source, net.projection[q].target
+    first, n = net.first[source], rows.shape[1]
+    for k in range(times):
+        for m in range(n):
+            scratch.fired.neuron[first + m] = rows[k % rows.shape[0], m]
+            scratch.fired.quanta[first + m] = 1.0
+        scratch.fired.number[source] = n
+        gather(target, net, state, weights, flights, scratch, counters)
+        if learn:
+            fired, errors = scratch.fired, scratch.errors
+            plasticity_stage(t, q, net, state, weights, flights, fired, errors, scratch, counters)
+
+
+class Stages(Projection):
+    """The same in continuous time, of a packet only what the projection itself does.
+
+    Encoding and all else of an instant is left out, so that rows and nothing else are compared. The
+    engine's stages are called on its own arrays.
+    """
+
+    def __init__(self, task: Task, n_in: int, n_out: int, what: str, **options: Any) -> None:
+        super().__init__(task, n_in, n_out, what, **options)
+        self.learn = what == "rows"
+        self.packets = packets(n_in, n_out)[0]
+        self.synapses = self.packets.shape[1] * n_out
+
+    def prepare(self) -> None:
+        super().prepare()
+        self._run(1)
+
+    def _run(self, times: int) -> None:
+        engine = self.sim._engine
+        parts = engine._net, engine._state, engine._weights, engine._flights, engine._scratch
+        _stages(times, self.learn, self.sim.now, 1, self.packets, *parts, engine.counters)
+
+    def repeat(self, k: int) -> Repetition:
+        begin = time.perf_counter()
+        self._run(self.times)
+        wall_s = time.perf_counter() - begin
+        done = self.times * self.synapses
+        counts = {"forward": done, "backward": 0, "update": done * self.learn}
+        return {"units": sum(counts.values()), "wall_s": wall_s, **counts}
+
+
 class Kernels:
     """The projections of one size and precision, one after the other, each in turn with the rows alone.
 
@@ -177,7 +240,8 @@ class Kernels:
         self.alone = {
             name: Axpy(task, write=name == "change", **size) for name in ("read", "change")
         }
-        self.kernels = [(engine, what) for engine in ENGINES for what in WHAT]
+        self.kernels = [(engine, what) for engine in (*ENGINES, ALONE) for what in WHAT]
+        self.kernels.remove((ALONE, "errors"))
 
     def prepare(self) -> None:
         for rows in self.alone.values():
@@ -187,7 +251,8 @@ class Kernels:
         engine, what = self.kernels[k // self.repetitions]
         if k % self.repetitions == 0:
             self.projection = None  # its memory goes before the next one takes its own
-            self.projection = Projection({}, what=what, clock=ENGINES[engine], **self.size)
+            made = Stages if engine == ALONE else Projection
+            self.projection = made({}, what=what, clock=ENGINES.get(engine), **self.size)
             self.projection.prepare()
         found = {"kernel": f"{engine}, {what}"}
         for name, rows in self.alone.items():

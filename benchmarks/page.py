@@ -266,8 +266,9 @@ def roofline(document: dict[str, Any]) -> list[Table]:
             "Thousand million synapses a second. AXPY adds random rows to a vector (read) or a vector to "
             "random rows (change), as long as the projection's. The projections get packets of an eighth "
             "of their neurons: forward; with an update of the rows that fired; with error spikes of an "
-            "eighth of the targets as well. In bold the share of the rate of AXPY of the same precision, "
-            "each synapse that is read or changed counting as one of its own.",
+            "eighth of the targets as well. These are whole instants, with the encoding of all neurons; "
+            '"alone" is what of them the projection does. In bold the share of the rate of AXPY of the '
+            "same precision, each synapse that is read or changed counting as one of its own.",
             ("", *sizes),
             lines,
         )

@@ -12,7 +12,7 @@ from eventnet.bench.workers import Entry, Row, Told, interleave
 SIZES = ((784, 200), (2048, 2048), (16384, 4096))
 QUICK = ((64, 32),)
 REPETITIONS = 3
-KERNELS = 6
+KERNELS = 8
 ENVIRONMENTS = ()
 DTYPES = ("float32", "float64")
 """In which weights are kept."""
