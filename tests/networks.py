@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import eventnet as en
 from eventnet.engine import make_engine
+from eventnet.engine import plan as plans
 from eventnet.engine.plan import Plan, make_plan
 from eventnet.plasticity import stdp
 
@@ -23,6 +24,7 @@ class Case:
     rule: en.Rule
     seed: int
     wide: int = 32
+    local: int = 1000
     dtype: Any = np.float64
     until: float = 0.6
 
@@ -61,10 +63,12 @@ def cases(draw: Any) -> Case:
     if draw(st.sampled_from([True, False, False])):
         sensors.append(network.source("source", 3, step=0.2, tau=draw(tau)))
 
+    kinds = draw(st.sampled_from([["all", "all", "mask", "edges", "fan_in"], ["edges", "fan_in"]]))
+
     def synapses(source: Any, target: Any) -> dict[str, Any]:
         """Which synapses, and their bounds."""
         chosen: dict[str, Any] = {}
-        kind = draw(st.sampled_from(["all", "all", "mask", "edges", "fan_in"]))
+        kind = draw(st.sampled_from(kinds))
         mask = rng.random((source.size, target.size)) < 0.7
         if kind == "mask":
             chosen = {"mask": mask, "weights": rng.normal(0, 0.5, mask.shape)}
@@ -159,11 +163,15 @@ def cases(draw: Any) -> Case:
         recordings[population.index] = en.Recording(np.sort(times), values)
     wide = draw(st.sampled_from([1, 3, 32]))  # targets from which on columns are booked late
     dtype = draw(st.sampled_from([np.float64, np.float64, np.float32]))
-    return Case(network, recordings, rule, int(rng.integers(2**31)), wide, dtype)
+    local = draw(st.sampled_from([1, 1, 1000]))  # neurons from which on deliveries are local
+    return Case(network, recordings, rule, int(rng.integers(2**31)), wide, local, dtype)
 
 
 def plan_of(case: Case) -> Plan:
-    return make_plan(case.network, case.rule, np.random.default_rng(case.seed), dtype=case.dtype)
+    with local_from(case.local):
+        return make_plan(
+            case.network, case.rule, np.random.default_rng(case.seed), dtype=case.dtype
+        )
 
 
 @contextmanager
@@ -174,6 +182,16 @@ def booked_late_from(targets: int) -> Iterator[None]:
         yield
     finally:
         stdp.WIDE = kept
+
+
+@contextmanager
+def local_from(neurons: int) -> Iterator[None]:
+    """Let populations be local that are smaller than those that should be."""
+    kept, plans.LOCAL = plans.LOCAL, neurons
+    try:
+        yield
+    finally:
+        plans.LOCAL = kept
 
 
 def simulate(name: str, case: Case) -> tuple[list[np.ndarray], list[np.ndarray], Any]:

@@ -10,7 +10,7 @@ new neuron or a new learning rule.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -81,12 +81,12 @@ class ActorsEngine:
             if p.kind == "sensor":
                 self._sensors[k] = [SensorNeuron(p) for _ in range(p.size)]
             elif p.kind == "layer":
-                self._layers[k] = [LayerNeuron(p, b, taus, t0) for b in biases]
+                self._layers[k] = [LayerNeuron(p, b, taus, t0, plan.local[k]) for b in biases]
                 if plan.has_error[k]:
                     back = plan.error_groups[k]
                     self._errors[k] = [ErrorNeuron(p, back, steps, t0) for _ in range(p.size)]
             else:
-                self._outputs[k] = [OutputNeuron(b, taus) for b in biases]
+                self._outputs[k] = [OutputNeuron(b, taus, plan.local[k]) for b in biases]
                 if plan.has_error[k] and p.loss == "softmax":
                     self._softmax[k] = SoftmaxLoss(p, taus, steps, t0)
                 elif plan.has_error[k]:
@@ -266,6 +266,7 @@ class ActorsEngine:
         errors: dict[int, Spikes] = {}  # of each error coder
         sent: list[tuple[int, int, float]] = []
         arrived: dict[int, list[list[float]]] = {}
+        reached: dict[int, Container[int]] = {}
         turned: set[int] = set()
         where = -1
         try:
@@ -279,20 +280,26 @@ class ActorsEngine:
                 coming = {q: self._presynaptic(t, q, spikes) for q in plan.incoming[p]}
                 if any(coming.values()) or first_instant:
                     arrived[p] = self._sum_forward(p, coming)
+                    reached[p] = range(plan.populations[p].size)
+                    if plan.local[p]:
+                        self._set_forward(t, p)
+                        if not first_instant:
+                            reached[p] = self._reached(coming)
                 mine = own.get((p, "cross"), set()) | own.get((p, "turn"), set())
                 if p in self._layers:
                     before = [neuron.active for neuron in self._layers[p]]
-                    spikes[p] = self._run_layer(t, p, arrived.get(p), mine)
+                    spikes[p] = self._run_layer(t, p, arrived.get(p), mine, reached.get(p, ()))
                     if before != [neuron.active for neuron in self._layers[p]]:
                         turned.add(p)
                 elif p in arrived:
-                    self._run_output(t, p, arrived[p])
+                    self._run_output(t, p, arrived[p], reached[p])
             if self._learning:
                 for p in plan.order:
                     where = p
                     mine = own.get((p, "error"), set())
                     if p in self._losses:
-                        sent += self._run_loss(t, p, arrived.get(p), samples.get(p), mine)
+                        whom = reached.get(p, ())
+                        sent += self._run_loss(t, p, arrived.get(p), samples.get(p), mine, whom)
                     elif p in self._softmax:
                         again = p in arrived or p in samples or (p, "timer") in own
                         sent += self._run_softmax(t, p, again, samples.get(p), mine)
@@ -354,13 +361,18 @@ class ActorsEngine:
         return spikes
 
     def _run_layer(
-        self, t: float, p: int, arrived: list[list[float]] | None, mine: set[int]
+        self,
+        t: float,
+        p: int,
+        arrived: list[list[float]] | None,
+        mine: set[int],
+        reached: Container[int],
     ) -> Spikes:
-        """A delivery touches every neuron; otherwise only those with an event of their own run."""
+        """A delivery touches those it reaches; otherwise only those with an event of their own run."""
         spikes: Spikes = []
         clock = self._clock[p]
         for j, neuron in enumerate(self._layers[p]):
-            if arrived is not None:
+            if arrived is not None and j in reached:
                 count = neuron.deliver(t, clock, [group[j] for group in arrived])
             elif j in mine:
                 count = neuron.act(t, clock)
@@ -370,14 +382,38 @@ class ActorsEngine:
             self._queue.schedule((p, "turn", j), neuron.turn)
             if count:
                 spikes.append((j, count))
-        if arrived is not None:
+        if arrived is not None and not self.plan.local[p]:
             self._clock[p] = t
         return spikes
 
-    def _run_output(self, t: float, p: int, arrived: list[list[float]]) -> None:
+    def _run_output(
+        self, t: float, p: int, arrived: list[list[float]], reached: Container[int]
+    ) -> None:
         for j, neuron in enumerate(self._outputs[p]):
-            neuron.receive(t - self._clock[p], [group[j] for group in arrived])
-        self._clock[p] = t
+            if j in reached:
+                neuron.receive(t - self._clock[p], [group[j] for group in arrived])
+        if not self.plan.local[p]:
+            self._clock[p] = t
+
+    def _set_forward(self, t: float, p: int) -> None:
+        """Let a local population's traces count from `t`, if its clock has stood still for long."""
+        elapsed = t - self._clock[p]
+        if elapsed > eq.CLOCK_PERIOD * self.plan.groups[p][0]:
+            neurons: Sequence[OutputNeuron] = (
+                self._layers[p] if p in self._layers else self._outputs[p]
+            )
+            for neuron in neurons:
+                neuron.set_forward(elapsed)
+            self._clock[p] = t
+
+    def _reached(self, coming: dict[int, Spikes]) -> set[int]:
+        """Return the neurons that the rows of these spikes reach."""
+        return {
+            j
+            for q, spikes in coming.items()
+            for i, _ in spikes
+            for j in self._synapses[q].targets[i]
+        }
 
     def _run_loss(
         self,
@@ -386,11 +422,12 @@ class ActorsEngine:
         arrived: list[list[float]] | None,
         target: list[float] | None,
         due: set[int],
+        reached: Container[int],
     ) -> list[tuple[int, int, float]]:
-        """A delivery and a target touch every neuron; otherwise only those that are due run."""
+        """A delivery touches those it reaches, a target all; otherwise only those that are due run."""
         sent: list[tuple[int, int, float]] = []
         for j, neuron in enumerate(self._losses[p]):
-            if arrived is None and target is None and j not in due:
+            if j not in reached and target is None and j not in due:
                 continue
             counts = neuron.encode(
                 t,

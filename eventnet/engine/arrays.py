@@ -48,6 +48,7 @@ POPULATION = np.dtype(
         ("error_tau", np.float64),  # s
         ("coder", np.int64),  # its first error coder that is listened to; -1: none
         ("matched", np.bool_),  # all that arrives decays with the coder's own tau
+        ("local", np.bool_),  # a delivery touches only the neurons that it reaches
         ("softmax", np.bool_),  # an output with cross-entropy
         ("tolerance", np.float64),  # softmax
         ("error_matched", np.bool_),  # ; of an output: what arrives decays with its error_tau
@@ -143,6 +144,10 @@ class Net(NamedTuple):
     bias: Array  # (N,)
     leaf_first: Array  # (P,) where a sensor's neurons begin among the leaves of the tree
     level_first: Array  # where each level of the tree begins
+    cell_first: Array  # (P+1,) offset of the cells of local layers
+    error_tree_first: Array  # (P+1,) offset of the trees of local outputs
+    error_levels: Array  # (P+1,) into error_level_first
+    error_level_first: Array  # where each level begins in its tree
     start: Array  # (1,) t0, s
 
 
@@ -178,9 +183,10 @@ class State(NamedTuple):
     projection: Array  # (Q,) of PROJECTION_STATE
     x: Array  # (N,) held reading of a sensor neuron
     period: Array  # (N,) s between its spikes
-    u: Array  # (input traces,) as of `clock`
+    u: Array  # (input traces,) as of `clock`; not of local layers
     slope: Array  # (N,) h': 1 where a unit is on
-    phi: Array  # (N,) residual, as of `anchor`
+    phi: Array  # (N,) residual, as of `anchor`; not of local layers
+    cells: Array  # of local layers: input trace and residual of each neuron, side by side
     anchor: Array  # (N,) s
     cross: Array  # (N,) s, next own spike
     side: Array  # (N,) sign of the threshold that it meets then
@@ -202,6 +208,7 @@ class State(NamedTuple):
     post: Array  # postsynaptic ones
     written: Array  # (N,) values written by the world
     tree: Array  # of minima over `cross` of the sensor neurons (`tournament`)
+    error_tree: Array  # over `error_cross` of each local output
     now: Array  # (1,) s, the last instant that was run
     flags: Array  # [started, learning, diverged population]
 
@@ -248,9 +255,12 @@ class Fired(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Room for one instant; nothing in it outlives the instant."""
+    """Room for one instant; nothing in it outlives the instant.
 
-    arrived: Array  # (input traces,) summed input of the delivery
+    What local populations use is left as it was found: NaN in `arrived`, 0 in `coincident`.
+    """
+
+    arrived: Array  # (input traces,) summed input of the delivery; NaN: none
     returned: Array  # (error traces,) summed errors of the delivery
     soft: Array  # (N,) softmax of an output
     amplitude: Array  # room for one neuron's groups
@@ -265,6 +275,12 @@ class Scratch(NamedTuple):
     read: Array  # (P,) where a sample of this instant lies: -2 none, -1 written, else offset
     given: Array  # (P,) how many spikes a source is given
     jump: Array  # (N,) of a layer's errors
+    reached: Array  # (N+P,) whom a delivery to a local population reaches, in order of arrival
+    reaches: Array  # (P,) how many
+    amounts: Array  # (N,) what arrives at each of them
+    leaving: Array  # (N+1,) whose residuals leave the threshold
+    room: Array  # (N,) to sort them
+    coincident: Array  # (N,) what error spikes of this instant add to a row's change
 
 
 class Buffer(NamedTuple):

@@ -61,7 +61,7 @@ class CompiledEngine:
         neurons = int(self._net.first[-1])
         self._scratch = bind(
             arrays.Scratch(
-                arrived=np.zeros(int(self._net.trace_first[-1])),
+                arrived=np.full(int(self._net.trace_first[-1]), np.nan),
                 returned=np.zeros(int(self._net.back_trace_first[-1])),
                 soft=np.zeros(neurons),
                 amplitude=np.zeros(len(plan.projections) + 1),
@@ -76,6 +76,12 @@ class CompiledEngine:
                 read=np.zeros(n, dtype=np.int64),
                 given=np.zeros(n, dtype=np.int64),
                 jump=np.zeros(neurons),
+                reached=np.zeros(neurons + n, dtype=np.int64),
+                reaches=np.zeros(n, dtype=np.int64),
+                amounts=np.zeros(neurons),
+                leaving=np.zeros(neurons + 1, dtype=np.int64),
+                room=np.zeros(neurons, dtype=np.int64),
+                coincident=np.zeros(neurons),
             )
         )
         self.counters = bind(
@@ -153,10 +159,18 @@ class CompiledEngine:
             raise ConfigError(f"{p.name}: has spikes but no signal of its own to read")
         elapsed = max(time - self._state.population["clock"][population], 0.0)
         z: Floats = self._net.bias[a:b].copy()
-        first = self._net.trace_first[population]
+        if p.kind == "layer" and self.plan.local[population]:
+            u = self.cells(population)[0]
+        else:
+            u = self._state.u[self._net.trace_first[population] :]
         for k, tau in enumerate(self.plan.groups[population]):
-            z += self._state.u[first + k * p.size :][: p.size] * equations.decay(elapsed, tau)
+            z += u[k * p.size :][: p.size] * equations.decay(elapsed, tau)
         return np.where(z > 0.0, z, p.leak * z)
+
+    def cells(self, population: int) -> Floats:
+        """Return the traces and the residuals of a local layer, (2, size)."""
+        first = self._net.cell_first
+        return self._state.cells[first[population] : first[population + 1]].reshape(-1, 2).T
 
     @property
     def learning(self) -> bool:
@@ -325,6 +339,7 @@ def _net(plan: Plan) -> arrays.Net:
                 "matched": np.array(
                     [g == (p.tau,) for g, p in zip(plan.groups, pops, strict=True)]
                 ),
+                "local": np.array(plan.local),
                 "softmax": np.array([p.loss == "softmax" for p in pops]),
                 "tolerance": np.array([p.tolerance for p in pops]),
                 "error_matched": np.array(
@@ -385,6 +400,13 @@ def _net(plan: Plan) -> arrays.Net:
         bias=np.concatenate([p.bias for p in pops]),
         leaf_first=leaves[:-1],
         level_first=tournament.levels(int(leaves[-1])),
+        cell_first=arrays.offsets(
+            [
+                2 * p.size * (local and p.kind == "layer")
+                for p, local in zip(pops, plan.local, strict=True)
+            ]
+        ),
+        **_error_trees(plan),
         start=np.array([plan.t0]),
         **spans,
         rule=np.array([arrays.RULES[rule.compiled or "booked" if rule else "booked"]]),
@@ -403,6 +425,20 @@ def _coders(plan: Plan) -> dict[str, NDArray[Any]]:
         "step": np.array([coder.step for coder in plan.coders]),
         "per_step": np.array([1.0 / coder.step if coder.step else 0.0 for coder in plan.coders]),
         "next": after,
+    }
+
+
+def _error_trees(plan: Plan) -> dict[str, NDArray[np.int64]]:
+    """Return where the trees of local outputs that encode an error lie, and their levels."""
+    trees = [
+        tournament.levels(p.size).tolist() if local and encodes and p.kind == "output" else []
+        for p, local, encodes in zip(plan.populations, plan.local, plan.has_error, strict=True)
+    ]
+    first, levels = arrays.ragged(trees)
+    return {
+        "error_tree_first": arrays.offsets([levels[-1] if levels else 0 for levels in trees]),
+        "error_levels": first,
+        "error_level_first": levels,
     }
 
 
@@ -516,6 +552,7 @@ def _fresh_state(plan: Plan, net: arrays.Net) -> arrays.State:
         u=np.zeros(int(net.trace_first[-1])),
         slope=_off(net),
         phi=np.zeros(n),
+        cells=arrays.aligned(int(net.cell_first[-1])),
         anchor=np.full(n, plan.t0),
         cross=np.full(n, np.inf),
         side=np.zeros(n),
@@ -537,6 +574,7 @@ def _fresh_state(plan: Plan, net: arrays.Net) -> arrays.State:
         post=np.zeros(int(net.post_first[-1])),
         written=np.repeat(constant, np.diff(net.first)).astype(np.float64),
         tree=tournament.tree_of(np.full(sensors, np.inf)),
+        error_tree=np.full(int(net.error_tree_first[-1]), np.inf),
         now=np.array([-np.inf]),
         flags=np.array([0, int(plan.rule is not None), -1], dtype=np.int64),
     )
@@ -604,6 +642,6 @@ def _clear_errors(state: arrays.State, net: arrays.Net) -> None:
     for name in ("g", "y", "e", "error_phi"):
         getattr(state, name)[:] = 0.0
     state.gate[:] = _off(net)
-    state.error_cross[:] = np.inf
+    state.error_cross[:] = state.error_tree[:] = np.inf
     state.population["error_due"][:] = np.inf
     state.population["timer"][:] = np.inf

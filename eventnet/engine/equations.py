@@ -29,6 +29,12 @@ BOOKING_PERIOD = 4.0
 Charges count from the last booking: the longer ago, the more digits `owed` loses to cancellation.
 """
 
+CLOCK_PERIOD = 64.0
+"""Time constants after which the clock of traces that are held as of one time is set forward."""
+
+FAINT = 1e-250
+"""Below this a held trace no longer fades: so it keeps its sign, which is the unit's active bit."""
+
 
 @inlined
 def decay(elapsed: float, tau: float) -> float:
@@ -135,6 +141,33 @@ def arrive(
     z = bias + after
     now = slope_of(z, leak)
     return after, now, (z * now - (before + faded) * slope) * per_step
+
+
+@inlined
+def hold(held: float, factor: float, arrived: float) -> float:
+    """Return a trace held as of an earlier time after an arrival: ``U + arrived/D``.
+
+    With `factor` D, what the trace has faded by since: ``u = U*D``, so that u grows by `arrived`. A trace
+    that nothing reaches stays as it is, however often its clock is read.
+    """
+    return held + arrived / factor
+
+
+@inlined
+def set_forward(held: float, factor: float) -> float:
+    """Return a held trace as of a later time; it stays above `FAINT` and keeps its sign."""
+    faded = held * factor
+    return faded if abs(faded) > FAINT or held == 0.0 else math.copysign(FAINT, held)
+
+
+@inlined
+def arrive_held(
+    held: float, factor: float, arrived: float, leak: float, per_step: float
+) -> tuple[float, float, float, float]:
+    """`arrive` for a held trace and no bias: return it, both slopes, before and now, and phi's jump."""
+    after = hold(held, factor, arrived)
+    before, now = slope_of(held, leak), slope_of(after, leak)
+    return after, before, now, (after * factor * now - held * factor * before) * per_step
 
 
 @inlined

@@ -80,6 +80,7 @@ from eventnet.engine.learning import (
     plasticity_stage,
     synapses_of,
 )
+from eventnet.engine.local import forward_local, loss_local
 from eventnet.engine.tournament import next_leaf, put
 
 # --------------------------------------------------------------------------------------------------
@@ -229,6 +230,10 @@ def forward_stage(
         return True
     if delivered:
         scratch.delivered[p] = True
+        if net.population[p].local:
+            return forward_local(
+                t, first_instant, p, net, state, weights, flights, scratch, counters, buffer
+            )
         gather(p, net, state, weights, flights, scratch, counters)
     if net.population[p].kind == OUTPUT:
         fine = deliver_output(t, p, net, state, scratch)
@@ -976,7 +981,9 @@ def instant(
         for k in range(net.order.shape[0]):
             p = net.order[k]
             if net.population[p].kind == OUTPUT and net.population[p].has_error:
-                if net.population[p].softmax:
+                if net.population[p].local:
+                    fine = loss_local(t, p, net, state, feed, scratch, buffer)
+                elif net.population[p].softmax:
                     fine = softmax_stage(t, p, net, state, feed, scratch, buffer)
                 else:
                     fine = loss_stage(t, p, net, state, feed, scratch, buffer)

@@ -27,14 +27,17 @@ from eventnet.engine.arrays import (
 )
 from eventnet.engine.equations import (
     BOOKING_PERIOD,
+    CLOCK_PERIOD,
     decay,
     fade,
     guarded_rate,
+    hold,
     strength,
     trace_window,
 )
 from eventnet.engine.flights import arriving
 from eventnet.engine.jit import Array, inlined, kernel
+from eventnet.engine.memory import AHEAD, prefetch
 
 # --------------------------------------------------------------------------------------------------
 # Rows and columns
@@ -172,6 +175,7 @@ def book(row: Array, booked: Array, owed: Array, charge: float) -> None:
 def book_reached(row: Array, booked: Array, owed: Array, reach: Array, charge: float) -> None:
     """Write into a row what it is owed, if it does not reach all targets."""
     for k in range(row.shape[0]):
+        prefetch(owed, reach[min(k + AHEAD, row.shape[0] - 1)])
         row[k] += charge * (owed[reach[k]] - booked[k])
         booked[k] = owed[reach[k]]
 
@@ -188,7 +192,12 @@ def add_rows(
 ) -> None:
     """Add the rows of the neurons that fired to `arrived` (Eq. 7, 8), neurons ascending."""
     weights = synapses.weights
-    for k in range(first, first + n):
+    together = 0 if synapses.sparse or synapses.flipped else n - n % 4
+    for k in range(first, first + together, 4):
+        for m in range(k, k + 4):
+            catch_up(neuron[m], synapses)
+        add_four(step, weights, neuron[k : k + 4], quanta[k : k + 4], arrived)
+    for k in range(first + together, first + n):
         i = neuron[k]
         catch_up(i, synapses)
         scale = step * quanta[k]
@@ -204,17 +213,32 @@ def add_rows(
         else:
             for j in range(arrived.shape[0]):
                 arrived[j] += scale * row[j]
-    count(
-        synapses.counts,
-        FORWARD,
-        quanta,
-        neuron,
-        first,
-        n,
-        synapses.n_out,
-        synapses.sparse,
-        synapses.span,
+    count_forward(synapses, neuron, quanta, first, n)
+
+
+@inlined
+def count_forward(synapses: Synapses, neuron: Array, quanta: Array, first: int, n: int) -> None:
+    """Count `n` spikes that cross a projection forward."""
+    counts, fan = synapses.counts, synapses.n_out
+    count(counts, FORWARD, quanta, neuron, first, n, fan, synapses.sparse, synapses.span)
+
+
+@kernel
+def add_four(step: float, weights: Array, neuron: Array, quanta: Array, arrived: Array) -> None:
+    """Add four rows in one pass over `arrived`, in their order."""
+    n = arrived.shape[0]
+    a, b = (
+        weights[neuron[0] * n : (neuron[0] + 1) * n],
+        weights[neuron[1] * n : (neuron[1] + 1) * n],
     )
+    c, d = (
+        weights[neuron[2] * n : (neuron[2] + 1) * n],
+        weights[neuron[3] * n : (neuron[3] + 1) * n],
+    )
+    of_a, of_b = step * quanta[0], step * quanta[1]
+    of_c, of_d = step * quanta[2], step * quanta[3]
+    for j in range(n):
+        arrived[j] = (((arrived[j] + of_a * a[j]) + of_b * b[j]) + of_c * c[j]) + of_d * d[j]
 
 
 @inlined
@@ -239,28 +263,68 @@ def add_columns(
     count(synapses.counts, BACKWARD, quanta, neuron, first, n, n_in, synapses.sparse, span)
     weights, booked, charge = synapses.weights, synapses.booked, synapses.charge
     late = synapses.late
-    for k in range(first, first + n):
+    if not (synapses.sparse or synapses.flipped):
+        came, counts = neuron[first : first + n], quanta[first : first + n]
+        if late:
+            owed = synapses.owed
+            add_across_late(step, weights, booked, owed, charge, came, counts, arrived)
+        else:
+            add_across(step, weights, synapses.n_out, came, counts, arrived)
+        return
+    together = n - n % 4 if synapses.flipped else 0
+    for k in range(first, first + together, 4):
+        add_four(step, weights, neuron[k : k + 4], quanta[k : k + 4], arrived)
+    for k in range(first + together, first + n):
         j = neuron[k]
         scale = step * quanta[k]
-        owed = synapses.owed[j] if late else 0.0
-        if synapses.sparse:
-            for m in range(span[j], span[j + 1]):
-                i = row[m]
-                w = weights[place[m]]
-                if late:
-                    w += charge[i] * (owed - booked[place[m]])
-                arrived[i] += scale * w
-        elif synapses.flipped:
+        if synapses.flipped:
             column = weights[j * n_in : (j + 1) * n_in]
             for i in range(n_in):
                 arrived[i] += scale * column[i]
-        elif late:
-            for i in range(n_in):
-                m = i * synapses.n_out + j
-                arrived[i] += scale * (weights[m] + charge[i] * (owed - booked[m]))
-        else:
-            for i in range(n_in):
-                arrived[i] += scale * weights[i * synapses.n_out + j]
+            continue
+        due = synapses.owed[j] if late else 0.0
+        for m in range(span[j], span[j + 1]):
+            i = row[m]
+            w = weights[place[m]]
+            if late:
+                w += charge[i] * (due - booked[place[m]])
+            arrived[i] += scale * w
+
+
+@kernel
+def add_across(
+    step: float, weights: Array, n_out: int, came: Array, quanta: Array, arrived: Array
+) -> None:
+    """Add columns that lie across the rows, row by row: so that a cache line is read once."""
+    for i in range(arrived.shape[0]):
+        row = weights[i * n_out : (i + 1) * n_out]
+        total = arrived[i]
+        for k in range(came.shape[0]):
+            total += (step * quanta[k]) * row[came[k]]
+        arrived[i] = total
+
+
+@kernel
+def add_across_late(
+    step: float,
+    weights: Array,
+    booked: Array,
+    owed: Array,
+    charge: Array,
+    came: Array,
+    quanta: Array,
+    arrived: Array,
+) -> None:
+    """`add_across`, with what the rows are owed."""
+    n_out = owed.shape[0]
+    for i in range(arrived.shape[0]):
+        row, mine = weights[i * n_out : (i + 1) * n_out], booked[i * n_out : (i + 1) * n_out]
+        unit = charge[i]
+        total = arrived[i]
+        for k in range(came.shape[0]):
+            j = came[k]
+            total += (step * quanta[k]) * (row[j] + unit * (owed[j] - mine[j]))
+        arrived[i] = total
 
 
 @inlined
@@ -475,14 +539,22 @@ def learn_booked(
     trace only decays, x_hat_i(t) = charge_i*exp(-(t - origin)/tau), so that what a row has missed is
     charge_i times a number that is the same for all rows. Each postsynaptic spike adds to that
     number; a row books it when its neuron spikes. Projections that do not wait change at once.
+
+    Where rows are sparse and wait, postsynaptic traces are held as of `trace_clock`, and an instant
+    touches only those that its spikes reach.
     """
     tau = net.projection[q].pre_tau
+    post_tau = net.projection[q].post_tau
+    local = synapses.late and synapses.sparse
     scale = decay(t - state.projection[q].origin, tau)
     charge = synapses.charge
     trace = state.post[net.post_first[q] : net.post_first[q + 1]]
     owed = synapses.owed
-    fade_all(trace, decay(t - state.projection[q].trace_clock, net.projection[q].post_tau))
-    state.projection[q].trace_clock = t
+    elapsed = t - state.projection[q].trace_clock
+    if not local or elapsed > CLOCK_PERIOD * post_tau:
+        fade_all(trace, decay(elapsed, post_tau))
+        state.projection[q].trace_clock = t
+    factor = decay(t - state.projection[q].trace_clock, post_tau)
     rate = state.projection[q].rate
     if net.projection[q].cap < np.inf:
         total = total_strength(t, net.projection[q].target, net, state)
@@ -491,15 +563,14 @@ def learn_booked(
     for_row = rate * net.projection[q].for_row
     for_column = rate * net.projection[q].for_column
     for_pair = rate * net.projection[q].for_pair
-    effect = scratch.effect[: trace.shape[0]]
-    if n > 0:
+    effect = scratch.coincident if local else scratch.effect
+    if n > 0 and not local:
         for j in range(trace.shape[0]):
             effect[j] = for_row * trace[j]
     for k in range(at, at + m):
         j = post.neuron[k]
         e = net.projection[q].post_unit * post.quanta[k]
         effect[j] += for_pair * e
-        trace[j] += e
         change = (for_column * e) * scale
         if synapses.late:
             owed[j] += change
@@ -512,21 +583,38 @@ def learn_booked(
         x = net.projection[q].unit * quanta[k]
         a, b = row_of(i, synapses)
         row = synapses.weights[a:b]
-        if synapses.sparse:
+        if local:
+            change_row(row, synapses.reach[a:b], x, for_row * factor, trace, effect)
+        elif synapses.sparse:
             reach = synapses.reach[a:b]
             for place in range(row.shape[0]):
                 row[place] = clip(row[place] + x * effect[reach[place]], synapses)
         elif synapses.flipped:
-            for j in range(effect.shape[0]):
+            for j in range(trace.shape[0]):
                 place = j * synapses.n_in + i
                 synapses.weights[place] = clip(synapses.weights[place] + x * effect[j], synapses)
         elif synapses.bounded:
-            for j in range(effect.shape[0]):
+            for j in range(row.shape[0]):
                 row[j] = clip(row[j] + x * effect[j], synapses)
         else:
-            for j in range(effect.shape[0]):
+            for j in range(row.shape[0]):
                 row[j] += x * effect[j]
         charge[i] += x / scale
+    for k in range(at, at + m):
+        j = post.neuron[k]
+        trace[j] = hold(trace[j], factor, net.projection[q].post_unit * post.quanta[k])
+        if local:
+            effect[j] = 0.0
+
+
+@kernel
+def change_row(row: Array, reach: Array, x: float, gain: float, held: Array, more: Array) -> None:
+    """Add ``x*(gain*held + more)`` of its targets to a row that does not reach all."""
+    for k in range(row.shape[0]):
+        ahead = reach[min(k + AHEAD, row.shape[0] - 1)]
+        prefetch(held, ahead)
+        prefetch(more, ahead)
+        row[k] += x * (gain * held[reach[k]] + more[reach[k]])
 
 
 @inlined

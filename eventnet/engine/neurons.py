@@ -136,10 +136,11 @@ class Coder:
 class OutputNeuron:
     """A leaky decoder that is read out; it sends nothing on."""
 
-    def __init__(self, bias: float, taus: Sequence[float]) -> None:
+    def __init__(self, bias: float, taus: Sequence[float], local: bool = False) -> None:
         self.bias = bias
         self.taus = np.array(taus)
         self.traces = np.zeros(len(taus))
+        self.local = local  # its population's clock stands still
 
     def signal(self, elapsed: float) -> float:
         """Return ``z = bias + u`` so long after the last delivery."""
@@ -165,18 +166,32 @@ class OutputNeuron:
     def receive(self, elapsed: float, arrived: Sequence[float]) -> None:
         """Decode what arrived, a trace for each time constant (Eq. 5)."""
         for k, tau in enumerate(self.taus):
-            self.traces[k] = eq.fade(self.traces[k], eq.decay(elapsed, tau)) + arrived[k]
+            factor = eq.decay(elapsed, tau)
+            if self.local:
+                self.traces[k] = eq.hold(self.traces[k], factor, arrived[k])
+            else:
+                self.traces[k] = eq.fade(self.traces[k], factor) + arrived[k]
             if not abs(self.traces[k]) < 1e300:
                 raise OutOfRangeError
+
+    def set_forward(self, elapsed: float) -> None:
+        """Let the traces count from so much later."""
+        for k, tau in enumerate(self.taus):
+            self.traces[k] = eq.set_forward(self.traces[k], eq.decay(elapsed, tau))
 
 
 class LayerNeuron(OutputNeuron):
     """A leaky decoder, an activation, an encoder and a quantizer."""
 
     def __init__(
-        self, population: Population, bias: float, taus: Sequence[float], t0: float
+        self,
+        population: Population,
+        bias: float,
+        taus: Sequence[float],
+        t0: float,
+        local: bool = False,
     ) -> None:
-        super().__init__(bias, taus)
+        super().__init__(bias, taus, local)
         self.leak = population.leak
         self.coder = Coder(population.tau, population.step, population.threshold, taus, t0)
         self.active = False
@@ -195,6 +210,9 @@ class LayerNeuron(OutputNeuron):
     def deliver(self, t: float, clock: float, arrived: Sequence[float]) -> float:
         """Decode what arrived, encode the jump of the activation, fire."""
         phi = self.coder.residual(t)
+        if self.local:
+            jump = self._hold(t - clock, arrived)
+            return self.coder.fire(t, phi + jump, self.slope, 0.0, self.traces, t)
         before = self.signal(t - clock) if self.started else 0.0
         self.started = True
         was_active = self.active
@@ -208,6 +226,21 @@ class LayerNeuron(OutputNeuron):
         return self.coder.fire(
             t, phi + jump * self.coder.per_step, self.slope, self.bias, self.traces, t
         )
+
+    def _hold(self, elapsed: float, arrived: Sequence[float]) -> float:
+        """Decode as of a clock that stands still; return the jump of the residual."""
+        after, _, slope, jump = eq.arrive_held(
+            self.traces[0],
+            eq.decay(elapsed, self.coder.tau),
+            arrived[0],
+            self.leak,
+            self.coder.per_step,
+        )
+        self.traces[0] = after
+        self.active = slope == 1.0
+        if not abs(after) < 1e300:
+            raise OutOfRangeError
+        return jump
 
     def act(self, t: float, clock: float) -> float:
         """Run the neuron's own event: a crossing, its going on or off, or both."""

@@ -24,6 +24,9 @@ WEIGHT_TYPES = (np.dtype(np.float64), np.dtype(np.float32))
 CHUNK = 1 << 16
 """Weights drawn at a time."""
 
+LOCAL = 1000
+"""Neurons from which on it pays to touch only those that a delivery reaches."""
+
 
 @dataclass(frozen=True)
 class ErrorCoder:
@@ -61,8 +64,10 @@ class Plan:
         One a population, with its own step, then those of projections that ask for other steps.
     coder : tuple of int
         Per projection, which coder's error spikes it takes.
-        plastic : tuple of bool
+    plastic : tuple of bool
         Per projection, whether it learns.
+    local : tuple of bool
+        Per population, whether a delivery touches only the neurons that it reaches (`_local`).
     edges : list of Edges or None
         Synapses of each sparse projection, drawn where the network only gives their number.
     weights : list of ndarray
@@ -90,6 +95,7 @@ class Plan:
     coders: tuple[ErrorCoder, ...]
     coder: tuple[int, ...]
     plastic: tuple[bool, ...]
+    local: tuple[bool, ...]
     rows: tuple[Rows | None, ...]
     reach: NDArray[np.int32]
     generator: np.random.Generator
@@ -202,6 +208,10 @@ def make_plan(
         coders=coders,
         coder=coder,
         plastic=tuple(_learns(q, rule, has_error) for q in projections),
+        local=tuple(
+            _local(p, [projections[q] for q in incoming[p.index]], has_error[p.index])
+            for p in populations
+        ),
         rows=rows,
         reach=reach,
         generator=copy.deepcopy(generator),
@@ -276,6 +286,20 @@ def _learns(q: Projection, rule: Rule | None, has_error: tuple[bool, ...]) -> bo
     if learns:
         rule.check(q)
     return learns
+
+
+def _local(p: Population, incoming: list[Projection], has_error: bool) -> bool:
+    """Return whether nothing happens in `p` to neurons that a delivery does not reach.
+
+    So it is if its input is sparse, of one time constant, and if between arrivals neither a residual
+    nor a held error moves on a curve.
+    """
+    if p.size < LOCAL or not incoming or not all(q.sparse for q in incoming):
+        return False
+    taus = {q.source.tau for q in incoming}
+    if p.kind == "layer":
+        return taus == {p.tau} and not p.bias.any()
+    return len(taus) == 1 and (not has_error or (p.loss == "squared" and taus == {p.error_tau}))
 
 
 def _rows(

@@ -92,9 +92,12 @@ class BookedRule(Rule, ABC):
         memory: Ledger = synapses.memory
         (tau, post_tau), (unit, post_unit) = synapses.taus, synapses.units
         scale = eq.decay(t - memory.origin, tau)
+        elapsed = t - memory.clock
+        if not (synapses.late and synapses.sparse) or elapsed > eq.CLOCK_PERIOD * post_tau:
+            factor = eq.decay(elapsed, post_tau)
+            memory.post = [eq.fade(trace, factor) for trace in memory.post]
+            memory.clock = t
         factor = eq.decay(t - memory.clock, post_tau)
-        memory.clock = t
-        memory.post = [eq.fade(trace, factor) for trace in memory.post]
         strength = 0.0
         for rival in synapses.rivals:
             theirs: Ledger = rival.memory
@@ -102,12 +105,12 @@ class BookedRule(Rule, ABC):
             strength += eq.strength(window(rival), theirs.power, theirs.jumps, faded)
         rate = eq.guarded_rate(synapses.lr, strength, self.limit)
         for_row, for_column, for_pair = (rate * c for c in self.coefficients(synapses.taus))
-        effect = [for_row * trace for trace in memory.post]
+        effect = [for_row * factor * trace for trace in memory.post]
         memory.version += synapses.late and bool(errors)
         for j, count in errors:
             e = post_unit * count
             effect[j] += for_pair * e
-            memory.post[j] += e
+            memory.post[j] = eq.hold(memory.post[j], factor, e)
             change = (for_column * e) * scale
             if synapses.late:
                 memory.owed[j] += change

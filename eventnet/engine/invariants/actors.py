@@ -289,7 +289,7 @@ def _memory(memory: Any) -> Ledger | Traces | None:
     if isinstance(memory, RuleLedger):
         return Ledger(
             memory.origin,
-            memory.clock,
+            memory.gauged,
             _floats(memory.charge),
             _floats(memory.owed),
             _floats(part for row in memory.booked for part in row),

@@ -34,6 +34,7 @@ def check(engine: CompiledEngine) -> None:
     """Raise an AssertionError that names the first invariant that the engine breaks."""
     check_tree(engine)
     check_due(engine)
+    check_local(engine)
     check_feeds(engine)
     rules.check(view(engine))
 
@@ -63,6 +64,23 @@ def check_due(engine: CompiledEngine) -> None:
         demand("due for the earliest", f"{p.name}.due", record["due"] == due, record["due"])
         right = record["error_due"] == error_due
         demand("due for the earliest", f"{p.name}.error_due", right, record["error_due"])
+
+
+def check_local(engine: CompiledEngine) -> None:
+    """Trees of outputs hold their next error spikes, and no instant leaves anything to the next."""
+    state, net, scratch = engine._state, engine._net, engine._scratch
+    for p in engine.plan.populations:
+        k = p.index
+        tree = state.error_tree[net.error_tree_first[k] : net.error_tree_first[k + 1]]
+        if len(tree):
+            cross = [state.error_cross[_own(engine, c)] for c in engine.plan.coders_of(k)]
+            right = tree_of(np.min(cross, axis=0))
+            demand("the tree holds the next times", f"{p.name}.error_tree", tree == right, tree)
+        if engine.plan.local[k]:
+            arrived = scratch.arrived[net.trace_first[k] : net.trace_first[k + 1]]
+            demand("all has been taken", f"{p.name}.arrived", np.isnan(arrived), arrived)
+    left = scratch.coincident
+    demand("all has been taken", "coincident", left == 0.0, left)
 
 
 def check_feeds(engine: CompiledEngine) -> None:
@@ -129,10 +147,14 @@ def _sensor(engine: CompiledEngine, k: int) -> Sensor:
 
 def _decoder(engine: CompiledEngine, k: int) -> Decoder:
     first, p = engine._net.trace_first, engine.plan.populations[k]
+    if engine.plan.local[k] and p.kind == "layer":
+        traces = engine.cells(k)[:1]
+    else:
+        traces = engine._state.u[first[k] : first[k + 1]].reshape(-1, p.size)
     return Decoder(
         p.name,
         float(engine._state.population["clock"][k]),
-        engine._state.u[first[k] : first[k + 1]].reshape(-1, p.size),
+        traces,
         np.array(engine.plan.groups[k]),
     )
 
@@ -155,7 +177,7 @@ def _layer(engine: CompiledEngine, k: int, started: bool) -> Layer:
         f"{p.name}.coder",
         p.threshold,
         p.tau,
-        state.phi[own],
+        engine.cells(k)[1] if engine.plan.local[k] else state.phi[own],
         anchor,
         state.cross[own],
         np.sign(gain * bias) if record["matched"] else state.side[own],
@@ -294,7 +316,7 @@ def _memory(engine: CompiledEngine, q: int) -> Ledger | Traces:
         return Traces(float(record["trace_clock"]), state.charge[rows], state.post[columns], u)
     return Ledger(
         float(record["origin"]),
-        float(record["trace_clock"]),
+        float(record["gauged"]),
         state.charge[rows],
         state.owed[columns],
         booked if net.projection["late"][q] else np.zeros(engine.plan.projections[q].synapses),

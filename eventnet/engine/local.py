@@ -1,0 +1,421 @@
+"""Deliveries to local populations: they touch the neurons that they reach, and no others.
+
+Such a population is large and its input sparse (`plan.LOCAL`). Its traces are held as of a clock that
+stands still for `CLOCK_PERIOD`, so that what nothing reaches stays as it is. Neurons that are reached
+are listed in the order in which rows reach them; of these the few that fire are sorted.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from eventnet.engine.arrays import OUTPUT, Buffer, Counters, Feed, Flights, Net, Scratch, State
+from eventnet.engine.equations import (
+    CLOCK_PERIOD,
+    MAX_COUNT,
+    arrive_held,
+    crossing,
+    decay,
+    fade,
+    hold,
+    quantize,
+    set_forward,
+    slope_of,
+    threshold_ahead,
+)
+from eventnet.engine.flights import arriving, emit
+from eventnet.engine.jit import Array, inlined, kernel
+from eventnet.engine.learning import catch_up, count_forward, row_of, synapses_of
+from eventnet.engine.memory import AHEAD, prefetch
+from eventnet.engine.tournament import next_leaf, put
+
+MANY = 8
+"""Where more than one neuron in so many is reached, all are looked at."""
+
+
+@kernel
+def forward_local(
+    t: float,
+    first_instant: bool,
+    p: int,
+    net: Net,
+    state: State,
+    weights: Array,
+    flights: Flights,
+    scratch: Scratch,
+    counters: Counters,
+    buffer: Buffer,
+) -> bool:
+    """Deliver to local layer or output `p`; return False if it diverged."""
+    a, b = net.first[p], net.first[p + 1]
+    scratch.reaches[p] = gather_local(p, net, state, weights, flights, scratch, counters)
+    reached = scratch.reached[a + p : a + p + scratch.reaches[p]]
+    amounts = scratch.amounts[a : a + scratch.reaches[p]]
+    tau = net.group_tau[net.group_first[p]]
+    if t - state.population[p].clock > CLOCK_PERIOD * tau:
+        set_all_forward(t, p, tau, net, state)
+    factor = decay(t - state.population[p].clock, tau)
+    if net.population[p].kind == OUTPUT:
+        u = state.u[net.trace_first[p] : net.trace_first[p + 1]]
+        return deliver_traces(factor, u, reached, amounts)
+    if first_instant:
+        slope = slope_of(0.0, net.population[p].leak)
+        scratch.turned[p] = state.slope[a] != slope
+        state.slope[a:b] = slope
+    return deliver_cells(t, p, factor, reached, amounts, net, state, scratch, buffer)
+
+
+@kernel
+def gather_local(
+    p: int,
+    net: Net,
+    state: State,
+    weights: Array,
+    flights: Flights,
+    scratch: Scratch,
+    counters: Counters,
+) -> int:
+    """List whom this instant's spikes reach at `p`, and what arrives there (writes reached, amounts).
+
+    Returns how many there are.
+    """
+    a, b = net.first[p], net.first[p + 1]
+    arrived = scratch.arrived[net.trace_first[p] : net.trace_first[p + 1]]
+    reached, amounts = scratch.reached[a + p : b + p + 1], scratch.amounts[a:b]
+    n = rows = 0
+    for k in range(net.in_first[p], net.in_first[p + 1]):
+        q = net.in_list[k]
+        neuron, quanta, first, spikes = arriving(
+            q, net.projection[q].delay, net.projection[q].source, net.first, scratch.fired, flights
+        )
+        if spikes == 0:
+            continue
+        synapses = synapses_of(q, net, state, weights, counters)
+        step = net.population[net.projection[q].source].step
+        for m in range(first, first + spikes):
+            catch_up(neuron[m], synapses)
+            begin, end = row_of(neuron[m], synapses)
+            row, reach = synapses.weights[begin:end], synapses.reach[begin:end]
+            if rows == 1:  # the first row turns out not to be the only one
+                spread_out(reached, amounts, n, arrived)
+            if rows == 0:
+                n = copy_row(step * quanta[m], row, reach, reached, amounts)
+            else:
+                n = add_row(step * quanta[m], row, reach, arrived, reached, n)
+            rows += 1
+        count_forward(synapses, neuron, quanta, first, spikes)
+    if rows > 1:
+        collect(reached, amounts, n, arrived)
+    return n
+
+
+@kernel
+def copy_row(scale: float, row: Array, reach: Array, reached: Array, amounts: Array) -> int:
+    """List whom the only row that arrives reaches."""
+    for k in range(row.shape[0]):
+        amounts[k] = scale * row[k]
+    for k in range(row.shape[0]):
+        reached[k] = reach[k]
+    return int(row.shape[0])
+
+
+@kernel
+def add_row(
+    scale: float, row: Array, reach: Array, arrived: Array, reached: Array, already: int
+) -> int:
+    """Add a row to `arrived` and list those that are not yet; return how many are."""
+    listed = already
+    for k in range(row.shape[0]):
+        prefetch(arrived, reach[min(k + AHEAD, row.shape[0] - 1)])
+        j = reach[k]
+        before = arrived[j]
+        reached[listed] = j
+        listed += math.isnan(before)
+        arrived[j] = (0.0 if math.isnan(before) else before) + scale * row[k]
+    return listed
+
+
+@kernel
+def spread_out(reached: Array, amounts: Array, n: int, arrived: Array) -> None:
+    """Write what is listed to where it arrives, among NaN (writes arrived)."""
+    for k in range(n):
+        prefetch(arrived, reached[min(k + AHEAD, n - 1)])
+        arrived[reached[k]] = amounts[k]
+
+
+@kernel
+def collect(reached: Array, amounts: Array, n: int, arrived: Array) -> None:
+    """List what has arrived at those reached, and leave NaN (writes amounts, arrived).
+
+    If they are many they are listed again in their order: then all that follows goes through memory once.
+    """
+    if n > arrived.shape[0] // MANY:
+        listed = 0
+        for j in range(arrived.shape[0]):
+            amount = arrived[j]
+            reached[listed] = j
+            amounts[listed] = amount
+            listed += not math.isnan(amount)
+            arrived[j] = np.nan
+        return
+    for k in range(n):
+        prefetch(arrived, reached[min(k + AHEAD, n - 1)])
+        amounts[k] = arrived[reached[k]]
+        arrived[reached[k]] = np.nan
+
+
+@kernel
+def set_all_forward(t: float, p: int, tau: float, net: Net, state: State) -> None:
+    """Let the traces of local population `p` count from `t`."""
+    factor = decay(t - state.population[p].clock, tau)
+    state.population[p].clock = t
+    n = net.first[p + 1] - net.first[p]
+    if net.population[p].kind == OUTPUT:
+        u = state.u[net.trace_first[p] : net.trace_first[p] + n]
+        for j in range(n):
+            u[j] = set_forward(u[j], factor)
+    else:
+        cells = state.cells[net.cell_first[p] : net.cell_first[p + 1]]
+        for j in range(n):
+            cells[2 * j] = set_forward(cells[2 * j], factor)
+
+
+@kernel
+def deliver_traces(factor: float, u: Array, reached: Array, amounts: Array) -> bool:
+    """Deliver to an output (writes u)."""
+    broken = 0
+    for k in range(reached.shape[0]):
+        prefetch(u, reached[min(k + AHEAD, reached.shape[0] - 1)])
+        j = reached[k]
+        u[j] = hold(u[j], factor, amounts[k])
+        broken += not abs(u[j]) < 1e300
+    return broken == 0
+
+
+@kernel
+def deliver_cells(
+    t: float,
+    p: int,
+    factor: float,
+    reached: Array,
+    amounts: Array,
+    net: Net,
+    state: State,
+    scratch: Scratch,
+    buffer: Buffer,
+) -> bool:
+    """Deliver to a layer and fire."""
+    a = net.first[p]
+    cells = state.cells[net.cell_first[p] : net.cell_first[p + 1]]
+    theta = net.population[p].theta
+    leak = net.population[p].leak
+    per_step = net.population[p].per_step
+    leaving = scratch.leaving
+    n = broken = 0
+    for k in range(reached.shape[0]):
+        prefetch(cells, 2 * reached[min(k + AHEAD, reached.shape[0] - 1)])
+        j = reached[k]
+        after, before, now, jump = arrive_held(cells[2 * j], factor, amounts[k], leak, per_step)
+        phi = cells[2 * j + 1] + jump
+        cells[2 * j] = after
+        cells[2 * j + 1] = phi
+        broken += not abs(after) < 1e300
+        leaving[n] = j
+        n += not abs(phi) <= theta
+        if now != before:
+            state.slope[a + j] = now
+            scratch.turned[p] = True
+    if broken > 0:
+        return False
+    ascend(leaving, n, scratch.room)
+    for k in range(n):
+        j = leaving[k]
+        phi = cells[2 * j + 1]
+        if not abs(phi) <= MAX_COUNT:
+            return False
+        s = quantize(phi, theta, 0.0)
+        cells[2 * j + 1] = phi - s
+        emit(t, p, p, a, j, s, scratch.fired, buffer)
+    return True
+
+
+@kernel
+def ascend(values: Array, n: int, room: Array) -> None:
+    """Sort the first `n` values, by merging (writes room): one row's neurons are in order already."""
+    ordered = True
+    for k in range(1, n):
+        ordered = ordered and values[k - 1] <= values[k]
+    width = n if ordered else 1
+    while width < n:
+        for begin in range(0, n, 2 * width):
+            middle, end = min(begin + width, n), min(begin + 2 * width, n)
+            left, right = begin, middle
+            for k in range(begin, end):
+                if left < middle and (right >= end or values[left] <= values[right]):
+                    room[k] = values[left]
+                    left += 1
+                else:
+                    room[k] = values[right]
+                    right += 1
+        for k in range(n):
+            values[k] = room[k]
+        width *= 2
+
+
+# --------------------------------------------------------------------------------------------------
+# The loss
+# --------------------------------------------------------------------------------------------------
+
+
+@kernel
+def loss_local(
+    t: float, p: int, net: Net, state: State, feed: Feed, scratch: Scratch, buffer: Buffer
+) -> bool:
+    """Encode the squared error of local output `p`, as `loss_stage` does where traces match."""
+    taught = scratch.read[p] != -2
+    if not (taught or scratch.delivered[p] or state.population[p].error_due == t):
+        return True
+    a, b = net.first[p], net.first[p + 1]
+    n = list_visited(t, p, taught, net, state, scratch)
+    reached, amounts = scratch.reached[a + p : a + p + n], scratch.amounts[a:b]
+    tau, theta = net.population[p].error_tau, net.population[p].theta
+    coder = net.population[p].coder
+    factor = decay(t - state.population[p].clock, tau)
+    leaving = scratch.leaving
+    leave = 0
+    for k in range(n):
+        ahead = reached[min(k + AHEAD, n - 1)]
+        prefetch(net.bias, a + ahead)
+        prefetch(state.y, a + ahead)
+        prefetch(state.gate, a + ahead)
+        prefetch(state.error_anchor, a + ahead)
+        j = reached[k]
+        on = state.gate[a + j] != 0.0
+        before = net.bias[a + j] - state.y[a + j] if on else 0.0
+        jump = 0.0
+        if taught:
+            source = scratch.read[p]
+            y = state.written[a + j] if source == -1 else feed.value[source + j]
+            z = net.bias[a + j] + fade(state.u[net.trace_first[p] + j], factor)
+            old = z - state.y[a + j] if on else 0.0
+            now_on = not math.isnan(y)
+            state.y[a + j] = y if now_on else 0.0
+            jump = (z - y if now_on else 0.0) - old
+            state.gate[a + j] = 1.0 if now_on else 0.0
+        leaves = False
+        c = coder
+        while c >= 0:
+            i = net.coder_first[c] + j
+            prefetch(state.error_phi, net.coder_first[c] + ahead)
+            prefetch(state.error_cross, net.coder_first[c] + ahead)
+            step = net.coder[c].step
+            if state.error_cross[i] == t:
+                phi = threshold_ahead(theta, before)
+            else:
+                phi = state.error_phi[i]
+                phi += before / (tau * step) * (t - state.error_anchor[a + j])
+            if on:
+                phi += amounts[k] / step
+            if taught:
+                phi += jump / step
+            state.error_phi[i] = phi
+            leaves |= not abs(phi) < theta
+            c = net.coder[c].next
+        state.error_anchor[a + j] = t
+        leaving[leave] = j
+        leave += leaves
+        if not leaves:
+            encode_error(t, j, p, tau, theta, net, state, scratch, buffer)
+    ascend(leaving, leave, scratch.room)
+    for k in range(leave):
+        if not encode_error(t, leaving[k], p, tau, theta, net, state, scratch, buffer):
+            return False
+    state.population[p].error_due = state.error_tree[net.error_tree_first[p + 1] - 1]
+    return True
+
+
+@kernel
+def list_visited(
+    t: float,
+    p: int,
+    taught: bool,
+    net: Net,
+    state: State,
+    scratch: Scratch,
+) -> int:
+    """List besides those reached the neurons that are due, or all if taught; return how many.
+
+    To those that nothing has reached 0 arrives (writes reached, amounts).
+    """
+    a, b = net.first[p], net.first[p + 1]
+    arrived = scratch.arrived[net.trace_first[p] : net.trace_first[p + 1]]
+    reached, amounts = scratch.reached[a + p : b + p + 1], scratch.amounts[a:b]
+    n = scratch.reaches[p] if scratch.delivered[p] else 0
+    tree, levels = error_tree(p, net, state)
+    if not taught and tree[tree.shape[0] - 1] > t:
+        return n
+    spread_out(reached, amounts, n, arrived)
+    while tree[tree.shape[0] - 1] == t:
+        j = next_leaf(tree, levels)
+        put(tree, levels, j, np.inf)  # until it is encoded
+        if math.isnan(arrived[j]):
+            arrived[j] = 0.0
+            reached[n] = j
+            n += 1
+    if taught:
+        n = b - a
+        for j in range(n):
+            reached[j] = j
+            arrived[j] = 0.0 if math.isnan(arrived[j]) else arrived[j]
+    collect(reached, amounts, n, arrived)
+    return n
+
+
+@inlined
+def error_tree(p: int, net: Net, state: State) -> tuple[Array, Array]:
+    """Return the tree of when the neurons of local output `p` send an error by themselves."""
+    return (
+        state.error_tree[net.error_tree_first[p] : net.error_tree_first[p + 1]],
+        net.error_level_first[net.error_levels[p] : net.error_levels[p + 1]],
+    )
+
+
+@inlined
+def encode_error(
+    t: float,
+    j: int,
+    p: int,
+    tau: float,
+    theta: float,
+    net: Net,
+    state: State,
+    scratch: Scratch,
+    buffer: Buffer,
+) -> bool:
+    """Quantize neuron `j`'s error, fire and schedule its next spike; return False if it diverged."""
+    a = net.first[p]
+    level = net.bias[a + j] - state.y[a + j] if state.gate[a + j] != 0.0 else 0.0
+    earlier = np.inf
+    earliest = np.inf
+    c = net.population[p].coder
+    while c >= 0:
+        i = net.coder_first[c] + j
+        phi = state.error_phi[i]
+        if not abs(phi) <= MAX_COUNT:
+            return False
+        drift = level / (tau * net.coder[c].step)
+        s = quantize(phi, theta, drift)
+        earlier = min(earlier, state.error_cross[i])
+        state.error_phi[i] = phi - s
+        state.error_cross[i] = crossing(t, phi - s, theta, drift)
+        earliest = min(earliest, state.error_cross[i])
+        if s != 0.0:
+            code = net.population.shape[0] + c
+            emit(t, code, c, net.coder_first[c], j, s, scratch.errors, buffer)
+        c = net.coder[c].next
+    if earliest != earlier:
+        tree, levels = error_tree(p, net, state)
+        put(tree, levels, j, earliest)
+    return True
