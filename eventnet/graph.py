@@ -144,9 +144,14 @@ def estimate(network: Network, rule: Rule | None = ANY_RULE) -> Estimate:
 
 def _state_bytes(network: Network, plan: Plan) -> int:
     """Return the bytes of the compiled engine's arrays without weights, as measured on real engines."""
+    from eventnet.engine.plan import is_local
+
     total = 20 * 2**16  # the buffer of spikes
     total += 800 * len(network.populations)
     total += 270 * sum(p.size for p in network.populations)
+    for p in network.populations:
+        incoming = [q for q in network.projections if q.target is p]
+        total += 48 * p.size * is_local(p, incoming, plan.has_error[p.index])
     booked = isinstance(plan.rule, BookedRule)
     for q in network.projections:
         n_in, n_out = q.shape

@@ -107,6 +107,17 @@ def sparse() -> en.Network:
     return net
 
 
+def local() -> en.Network:
+    """Large populations with sparse input, that keep lists of whom spikes reach."""
+    net = en.Network(tau=0.1)
+    net.sensor("camera", 3000, step=0.1)
+    net.layer("hidden", 4000, step=0.1)
+    net.output("label", 2000, error_step=0.1)
+    net.connect("camera", "hidden", fan_in=10, plastic=False)
+    net.connect("hidden", "label", fan_in=10)
+    return net
+
+
 def recurrent() -> en.Network:
     """A layer that hears itself, and one that talks back, each after a delay."""
     net = small()
@@ -118,7 +129,7 @@ def recurrent() -> en.Network:
     return net
 
 
-NETWORKS = {f.__name__: f for f in (small, deep, wide, digits, sparse, recurrent)}
+NETWORKS = {f.__name__: f for f in (small, deep, wide, digits, sparse, local, recurrent)}
 
 
 @pytest.fixture(params=NETWORKS)

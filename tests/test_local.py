@@ -12,6 +12,7 @@ import eventnet as en
 from eventnet.engine import equations as eq
 from eventnet.engine.compiled import CompiledEngine
 from eventnet.engine.local import ascend
+from eventnet.errors import Diverged
 
 TAU = 0.02
 
@@ -111,6 +112,42 @@ def test_populations_in_which_something_happens_between_arrivals_are_touched_as_
     assert local(en.STDP(lr=0.1), 4) == ["plain", "squared"]
     assert local(None, 4) == ["plain", "squared", "other", "softmax"]
     assert local(None, 5) == []
+
+
+def test_arrivals_that_are_no_numbers_diverge_and_touch_nothing_else() -> None:
+    net = en.Network(tau=TAU)
+    net.source("s", 40)
+    net.layer("h", 4, step=0.1)
+    edges = [(i, j) for i in range(40) for j in range(4)]
+    # inf - inf: each sum is NaN from its second spike on.
+    net.connect("s", "h", edges=edges, weights=[1e308 * (-1) ** (k // 4) for k in range(160)])
+    with local_from(1):
+        sim = en.Simulation(net)
+    sim.feed("s", en.SpikeTrain(np.zeros(40), np.arange(40), np.full(40, 1000)))
+    with pytest.raises(Diverged, match="population 'h'"):
+        sim.run(until=1.0)
+    scratch = sim._engine._scratch
+    assert scratch.reaches[1] == 4
+    assert np.isnan(scratch.arrived[:4]).all()
+
+
+def test_a_projection_without_synapses_is_silent() -> None:
+    spikes, weights, _ = simulate("compiled", empty())
+    others, theirs, _ = simulate("actors", empty())
+    assert weights[0].shape == theirs[0].shape == (0,)
+    for a, b in zip(spikes, others, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert set(spikes[1]) == {0}
+
+
+def empty() -> Case:
+    """A population all of whose input is a sparse projection that has no synapse."""
+    net = en.Network(tau=TAU)
+    net.source("s", 3)
+    net.layer("h", 4, step=0.1)
+    net.connect("s", "h", mask=np.zeros((3, 4), dtype=bool), plastic=False)
+    spikes = en.SpikeTrain([0.0, 0.1, 0.2], [0, 1, 2])
+    return Case(net, {0: spikes}, en.STDP(0.3), 0, local=1)
 
 
 def test_those_that_leave_are_sorted() -> None:

@@ -144,6 +144,7 @@ class Net(NamedTuple):
     bias: Array  # (N,)
     leaf_first: Array  # (P,) where a sensor's neurons begin among the leaves of the tree
     level_first: Array  # where each level of the tree begins
+    local_first: Array  # (P+1,) offset of local populations' lists, each with room for one more
     cell_first: Array  # (P+1,) offset of the cells of local layers
     error_tree_first: Array  # (P+1,) offset of the trees of local outputs
     error_levels: Array  # (P+1,) into error_level_first
@@ -275,12 +276,12 @@ class Scratch(NamedTuple):
     read: Array  # (P,) where a sample of this instant lies: -2 none, -1 written, else offset
     given: Array  # (P,) how many spikes a source is given
     jump: Array  # (N,) of a layer's errors
-    reached: Array  # (N+P,) whom a delivery to a local population reaches, in order of arrival
+    reached: Array  # of local populations: whom a delivery reaches, in order of arrival
     reaches: Array  # (P,) how many
-    amounts: Array  # (N,) what arrives at each of them
-    leaving: Array  # (N+1,) whose residuals leave the threshold
-    room: Array  # (N,) to sort them
-    coincident: Array  # (N,) what error spikes of this instant add to a row's change
+    amounts: Array  # what arrives at each of them
+    leaving: Array  # whose residuals leave the threshold
+    room: Array  # to sort them
+    coincident: Array  # per target of sparse rows that wait: what error spikes of this instant add to a row's change
 
 
 class Buffer(NamedTuple):

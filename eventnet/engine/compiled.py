@@ -59,6 +59,9 @@ class CompiledEngine:
         n = len(plan.populations)
         self._feeds = Feeds([p.size for p in plan.populations])
         neurons = int(self._net.first[-1])
+        listed = int(self._net.local_first[-1])
+        late = zip(plan.projections, self._net.projection["late"], strict=True)
+        waiting = max([q.shape[1] for q, waits in late if waits and q.sparse], default=0)
         self._scratch = bind(
             arrays.Scratch(
                 arrived=np.full(int(self._net.trace_first[-1]), np.nan),
@@ -76,12 +79,12 @@ class CompiledEngine:
                 read=np.zeros(n, dtype=np.int64),
                 given=np.zeros(n, dtype=np.int64),
                 jump=np.zeros(neurons),
-                reached=np.zeros(neurons + n, dtype=np.int64),
+                reached=np.zeros(listed, dtype=np.int64),
                 reaches=np.zeros(n, dtype=np.int64),
-                amounts=np.zeros(neurons),
-                leaving=np.zeros(neurons + 1, dtype=np.int64),
-                room=np.zeros(neurons, dtype=np.int64),
-                coincident=np.zeros(neurons),
+                amounts=np.zeros(listed),
+                leaving=np.zeros(listed, dtype=np.int64),
+                room=np.zeros(listed, dtype=np.int64),
+                coincident=np.zeros(waiting),
             )
         )
         self.counters = bind(
@@ -400,6 +403,9 @@ def _net(plan: Plan) -> arrays.Net:
         bias=np.concatenate([p.bias for p in pops]),
         leaf_first=leaves[:-1],
         level_first=tournament.levels(int(leaves[-1])),
+        local_first=arrays.offsets(
+            [(p.size + 1) * local for p, local in zip(pops, plan.local, strict=True)]
+        ),
         cell_first=arrays.offsets(
             [
                 2 * p.size * (local and p.kind == "layer")

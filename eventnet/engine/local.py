@@ -50,9 +50,10 @@ def forward_local(
 ) -> bool:
     """Deliver to local layer or output `p`; return False if it diverged."""
     a, b = net.first[p], net.first[p + 1]
-    scratch.reaches[p] = gather_local(p, net, state, weights, flights, scratch, counters)
-    reached = scratch.reached[a + p : a + p + scratch.reaches[p]]
-    amounts = scratch.amounts[a : a + scratch.reaches[p]]
+    n = gather_local(p, net, state, weights, flights, scratch, counters)
+    scratch.reaches[p] = n
+    here = net.local_first[p]
+    reached, amounts = scratch.reached[here : here + n], scratch.amounts[here : here + n]
     tau = net.group_tau[net.group_first[p]]
     if t - state.population[p].clock > CLOCK_PERIOD * tau:
         set_all_forward(t, p, tau, net, state)
@@ -81,9 +82,9 @@ def gather_local(
 
     Returns how many there are.
     """
-    a, b = net.first[p], net.first[p + 1]
     arrived = scratch.arrived[net.trace_first[p] : net.trace_first[p + 1]]
-    reached, amounts = scratch.reached[a + p : b + p + 1], scratch.amounts[a:b]
+    here, end = net.local_first[p], net.local_first[p + 1]
+    reached, amounts = scratch.reached[here:end], scratch.amounts[here:end]
     n = rows = 0
     for k in range(net.in_first[p], net.in_first[p + 1]):
         q = net.in_list[k]
@@ -96,8 +97,9 @@ def gather_local(
         step = net.population[net.projection[q].source].step
         for m in range(first, first + spikes):
             catch_up(neuron[m], synapses)
-            begin, end = row_of(neuron[m], synapses)
-            row, reach = synapses.weights[begin:end], synapses.reach[begin:end]
+            first_of_row, after = row_of(neuron[m], synapses)
+            row = synapses.weights[first_of_row:after]
+            reach = synapses.reach[first_of_row:after]
             if rows == 1:  # the first row turns out not to be the only one
                 spread_out(reached, amounts, n, arrived)
             if rows == 0:
@@ -133,8 +135,14 @@ def add_row(
         before = arrived[j]
         reached[listed] = j
         listed += math.isnan(before)
-        arrived[j] = (0.0 if math.isnan(before) else before) + scale * row[k]
+        arrived[j] = some((0.0 if math.isnan(before) else before) + scale * row[k])
     return listed
+
+
+@inlined
+def some(amount: float) -> float:
+    """Return what arrives; inf, which has diverged as well, where NaN would say that nothing does."""
+    return np.inf if math.isnan(amount) else amount
 
 
 @kernel
@@ -142,7 +150,7 @@ def spread_out(reached: Array, amounts: Array, n: int, arrived: Array) -> None:
     """Write what is listed to where it arrives, among NaN (writes arrived)."""
     for k in range(n):
         prefetch(arrived, reached[min(k + AHEAD, n - 1)])
-        arrived[reached[k]] = amounts[k]
+        arrived[reached[k]] = some(amounts[k])
 
 
 @kernel
@@ -277,9 +285,10 @@ def loss_local(
     taught = scratch.read[p] != -2
     if not (taught or scratch.delivered[p] or state.population[p].error_due == t):
         return True
-    a, b = net.first[p], net.first[p + 1]
+    a = net.first[p]
     n = list_visited(t, p, taught, net, state, scratch)
-    reached, amounts = scratch.reached[a + p : a + p + n], scratch.amounts[a:b]
+    here = net.local_first[p]
+    reached, amounts = scratch.reached[here : here + n], scratch.amounts[here : here + n]
     tau, theta = net.population[p].error_tau, net.population[p].theta
     coder = net.population[p].coder
     factor = decay(t - state.population[p].clock, tau)
@@ -349,9 +358,9 @@ def list_visited(
 
     To those that nothing has reached 0 arrives (writes reached, amounts).
     """
-    a, b = net.first[p], net.first[p + 1]
     arrived = scratch.arrived[net.trace_first[p] : net.trace_first[p + 1]]
-    reached, amounts = scratch.reached[a + p : b + p + 1], scratch.amounts[a:b]
+    here, end = net.local_first[p], net.local_first[p + 1]
+    reached, amounts = scratch.reached[here:end], scratch.amounts[here:end]
     n = scratch.reaches[p] if scratch.delivered[p] else 0
     tree, levels = error_tree(p, net, state)
     if not taught and tree[tree.shape[0] - 1] > t:
@@ -365,7 +374,7 @@ def list_visited(
             reached[n] = j
             n += 1
     if taught:
-        n = b - a
+        n = arrived.shape[0]
         for j in range(n):
             reached[j] = j
             arrived[j] = 0.0 if math.isnan(arrived[j]) else arrived[j]

@@ -67,7 +67,7 @@ class Plan:
     plastic : tuple of bool
         Per projection, whether it learns.
     local : tuple of bool
-        Per population, whether a delivery touches only the neurons that it reaches (`_local`).
+        Per population, whether a delivery touches only the neurons that it reaches (`is_local`).
     edges : list of Edges or None
         Synapses of each sparse projection, drawn where the network only gives their number.
     weights : list of ndarray
@@ -209,7 +209,7 @@ def make_plan(
         coder=coder,
         plastic=tuple(_learns(q, rule, has_error) for q in projections),
         local=tuple(
-            _local(p, [projections[q] for q in incoming[p.index]], has_error[p.index])
+            is_local(p, [projections[q] for q in incoming[p.index]], has_error[p.index])
             for p in populations
         ),
         rows=rows,
@@ -288,7 +288,7 @@ def _learns(q: Projection, rule: Rule | None, has_error: tuple[bool, ...]) -> bo
     return learns
 
 
-def _local(p: Population, incoming: list[Projection], has_error: bool) -> bool:
+def is_local(p: Population, incoming: list[Projection], has_error: bool) -> bool:
     """Return whether nothing happens in `p` to neurons that a delivery does not reach.
 
     So it is if its input is sparse, of one time constant, and if between arrivals neither a residual
@@ -307,7 +307,7 @@ def _rows(
 ) -> tuple[tuple[Rows | None, ...], NDArray[np.int32]]:
     """Return the rows of the sparse projections, and the one array in which their targets lie."""
     reach = np.empty(sum(q.synapses for q in projections if q.sparse), dtype=np.int32)
-    if not reach.size:
+    if not any(q.sparse for q in projections):
         return (None,) * len(projections), reach
     from eventnet.engine.sparse import rows_of
 
