@@ -281,7 +281,7 @@ class Scratch(NamedTuple):
     amounts: Array  # what arrives at each of them
     leaving: Array  # whose residuals leave the threshold
     room: Array  # to sort them
-    coincident: Array  # per target of sparse rows that wait: what error spikes of this instant add to a row's change
+    coincident: Array  # per target of sparse rows that wait: what error spikes now add to a row
 
 
 class Buffer(NamedTuple):
