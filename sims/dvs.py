@@ -3,7 +3,7 @@
 Two recordings of people: events of 320x240 pixels, taken together in blocks, and beside them an
 accelerometer and a gyroscope at 806 Hz, each on its own clock. The network learns online which scene it
 sees, on pieces of the first 70 % of both, in turn and at random times; then it is frozen, and asked every
-10 ms of the last 30 %.
+10 ms of the last 30 %. To choose settings, `--set part=validation` learns on 55 % and asks the next 15 %.
 
 The camera stood at another angle in each scene, so that gravity alone gives the answer away:
 `--set imu=gyroscope` or `imu=none` leaves it to the events, `--set camera=false` to the unit.
@@ -30,7 +30,8 @@ COLUMNS = {
     "gyroscope": GYROSCOPE,
     "both": ["accelerometer_x", "accelerometer_y", "accelerometer_z", *GYROSCOPE],
 }
-SHARE = 0.7  # of each recording, to learn on
+PARTS = {"validation": (0.55, 0.7), "test": (0.7, 1.0)}
+"""Shares of each recording: up to which it is learned on, and to which it is asked from there."""
 SETTLE = 0.05  # s of a scene before it is asked for the first time
 ASK = 0.01  # s
 
@@ -39,19 +40,20 @@ ASK = 0.01  # s
 class Parameters:
     """What `--set key=value` can change. The IMU's step is in standard deviations."""
 
+    part: Literal["validation", "test"] = "test"  # that is asked
     camera: bool = True
     imu: Literal["none", "gyroscope", "both"] = "both"
     block: int = 32  # pixels a side that are taken together
     polarity: Literal["split", "signed", "merged"] = "split"
     hidden: int = 60
-    tau: float = 0.02  # s
-    event_step: float = 0.005
+    tau: float = 0.01  # s
+    event_step: float = 0.02
     imu_step: float = 0.5
     hidden_step: float = 0.1
     error_step: float = 0.2
     hidden_error_step: float = 0.05
     lr: float = 0.05  # per second
-    pieces: int = 100  # of each scene
+    pieces: int = 50  # of each scene
     piece: float = 0.1  # s
 
 
@@ -93,19 +95,19 @@ def run(p: Parameters, session: Session) -> Outcome:
                 np.stack([imu[column] for column in COLUMNS["both"]], axis=1).astype(float),
             )
         )
-    lengths = [stream.times[-1] for stream in seen]
-    known = np.concatenate(
-        [f.values[f.times < SHARE * s] for f, s in zip(felt, lengths, strict=True)]
-    )
+    known, asked_to = ([share * stream.times[-1] for stream in seen] for share in PARTS[p.part])
+    readings = np.concatenate([f.values[f.times < end] for f, end in zip(felt, known, strict=True)])
     used = [COLUMNS["both"].index(column) for column in columns]
-    felt = [Stream(f.times, ((f.values - known.mean(0)) / known.std(0))[:, used]) for f in felt]
+    felt = [
+        Stream(f.times, ((f.values - readings.mean(0)) / readings.std(0))[:, used]) for f in felt
+    ]
 
-    learning = drawn(lengths, p, np.random.default_rng(session.seed))
+    learning = drawn(known, p, np.random.default_rng(session.seed))
     learned = learning[-1].start + learning[-1].last - learning[-1].first
     asking, end = [], learned
-    for scene, length in enumerate(lengths):
-        asking.append(Piece(scene, SHARE * length, length, end))
-        end += (1 - SHARE) * length
+    for scene, (first, last) in enumerate(zip(known, asked_to, strict=True)):
+        asking.append(Piece(scene, first, last, end))
+        end += last - first
     shown = learning + asking
 
     net = en.Network(tau=p.tau)
@@ -142,19 +144,19 @@ def run(p: Parameters, session: Session) -> Outcome:
         done,
         metrics={"right %": right(said.argmax(axis=1), truth)} if len(said) == len(truth) else {},
         baselines={
-            name: {"right %": right(nearest(scenes, lengths, asking, asked), truth)}
+            name: {"right %": right(nearest(scenes, asking, asked), truth)}
             for name, scenes in baselines.items()
         },
     )
 
 
-def drawn(lengths: list[float], p: Parameters, rng: np.random.Generator) -> list[Piece]:
-    """Return pieces at random times of what is learned of the scenes, in turn."""
+def drawn(known: list[float], p: Parameters, rng: np.random.Generator) -> list[Piece]:
+    """Return pieces at random times of the first `known` s of the scenes, in turn."""
     shown, start = [], 0.0
     for _ in range(p.pieces):
-        for scene, length in enumerate(lengths):
-            first = rng.uniform(0, max(SHARE * length - p.piece, 0))
-            last = min(first + p.piece, SHARE * length)
+        for scene, end in enumerate(known):
+            first = rng.uniform(0, max(end - p.piece, 0))
+            last = min(first + p.piece, end)
             shown.append(Piece(scene, first, last, start))
             start += last - first
     return shown
@@ -195,11 +197,9 @@ def means(stream: Stream) -> Window:
     return between
 
 
-def nearest(
-    scenes: list[Window], lengths: list[float], asking: list[Piece], asked: list[Floats]
-) -> NDArray[np.intp]:
+def nearest(scenes: list[Window], asking: list[Piece], asked: list[Floats]) -> NDArray[np.intp]:
     """Return the scene that, on the mean of what is learned, is nearest to the last `SETTLE` s."""
-    centers = np.array([w(0, SHARE * length) for w, length in zip(scenes, lengths, strict=True)])
+    centers = np.array([scenes[piece.scene](0, piece.first) for piece in asking])
     found = []
     for piece, times in zip(asking, asked, strict=True):
         for t in times - piece.start + piece.first:

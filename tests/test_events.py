@@ -145,7 +145,7 @@ def test_two_scenes_are_told_apart_by_events_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    settings = ["--set", "imu=none", "--set", "pieces=40"]
+    settings = ["--set", "imu=none", "--set", "pieces=20"]
     done = CliRunner().invoke(main, ["run", "dvs", "--json", *settings])
     assert done.exit_code == 0, done.output
     summary = json.loads(done.stdout.splitlines()[-1])
