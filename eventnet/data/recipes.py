@@ -424,7 +424,7 @@ def _tar(archive: Path) -> Iterator[tarfile.TarFile]:
         with tarfile.open(archive) as tar:
             yield tar
         return
-    command = ["dpkg-deb", "--fsys-tarfile", archive]
+    command = ["dpkg-deb", "--fsys-tarfile", str(archive)]
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as unpacking,
         tarfile.open(fileobj=unpacking.stdout, mode="r|") as tar,
