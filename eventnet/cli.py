@@ -13,6 +13,7 @@ from eventnet.commands.data import data
 from eventnet.commands.pictures import plot, report
 from eventnet.commands.raster import raster
 from eventnet.commands.run import run
+from eventnet.commands.runs import compare, runs
 from eventnet.commands.scenarios import graph, new, scenarios, schema
 from eventnet.reproduce.command import reproduce
 
@@ -28,13 +29,16 @@ def main() -> None:
       eventnet run drone --set hidden=100      with another parameter
       eventnet new my_robot                    a scenario of your own, in TOML
       eventnet graph drone -o drone.svg        its network, drawn
-      eventnet raster stats runs/drone-1       who fired how often
+      eventnet runs                            what was run, and what came out
+      eventnet report runs/drone-1             a page to look around in
       eventnet reproduce fig1                  a figure of the paper
       eventnet bench                           how fast it is here
     """
 
 
-for command in (run, new, schema, scenarios, graph, data, raster, plot, report, reproduce, bench):
+for command in (run, runs, compare, new, schema, scenarios, graph, data, raster, plot, report):
+    main.add_command(command)
+for command in (reproduce, bench):
     main.add_command(command)
 
 

@@ -2,22 +2,95 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
+import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eventnet.errors import DataError
-from eventnet.raster import Raster
+from eventnet.errors import DataError, RunFolderError
+from eventnet.raster import Raster, _Folder
 
 Floats = NDArray[np.float64]
+
+LOCK = ".lock"
+_held: dict[Path, TextIO | None] = {}  # the folders that this process writes
+
+
+@contextmanager
+def writing(folder: Path | str) -> Iterator[None]:
+    """Tell others that a run folder is being written, until the block or the process ends.
+
+    It is a lock on a file in the folder, which the system takes back from a process that is killed.
+    Blocks nest. The folder may come into being inside: a block that is entered when it is there locks
+    it for the outermost.
+
+    Raises
+    ------
+    RunFolderError
+        If another process is writing it, or it cannot be locked.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder, writing(folder):
+    ...     RunFolder(folder).state
+    'running'
+    """
+    path = Path(folder).absolute()
+    if path in _held:
+        _held[path] = _held[path] or _locked(path)
+        yield
+        return
+    _held[path] = _locked(path)
+    try:
+        yield
+    finally:
+        file = _held.pop(path)
+        if file is not None:
+            file.close()
+
+
+def _locked(folder: Path) -> TextIO | None:
+    if not folder.is_dir():
+        return None
+    file = (folder / LOCK).open("a")
+    until = time.monotonic() + 0.2  # longer than anyone looks whether it is locked
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except OSError as error:
+            if isinstance(error, BlockingIOError) and time.monotonic() < until:
+                time.sleep(0.01)
+                continue
+            file.close()
+            why = (
+                "another process is writing it; wait for that or stop it"
+                if isinstance(error, BlockingIOError)
+                else f"cannot be locked ({error.strerror}); choose another place"
+            )
+            raise RunFolderError(f"{folder}: {why}") from error
+
+
+def _being_written(folder: Path) -> bool:
+    try:
+        with (folder / LOCK).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # there is none, or nobody can lock here
+        pass
+    return False
 
 
 class Reading(NamedTuple):
@@ -79,8 +152,56 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether the simulation reached its end: else it is still running or was killed."""
-        return bool(self.end)
+        """Whether all is there: the run reached its end and, if a scenario's, was scored."""
+        last: str = self.config.get("config", {}).get("last_file", "end.json")
+        return (self.path / last).is_file()
+
+    @property
+    def state(self) -> Literal["finished", "running", "interrupted", "raster"]:
+        """What became of the run; "raster" stands for spikes that came here without one."""
+        if _being_written(self.path):  # asked first: what is not written any more does not change
+            return "running"
+        if self.finished:
+            return "finished"
+        return "interrupted" if (self.path / "config.json").is_file() else "raster"
+
+    @property
+    def warning(self) -> str:
+        """A sentence for whoever looks at a run that is not whole; else empty."""
+        return {
+            "running": "This run is still being written: shown is what is there by now.",
+            "interrupted": "This run was interrupted: shown is what it had written.",
+        }.get(self.state, "")
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a list of runs shows of it, as plain data; None for what it does not tell.
+
+        Of a run that is not finished, `simulated_s` and `spikes` are those of the segments on disk.
+        """
+        spikes, until = self._recorded()
+        if self.end:
+            until = self.end["until"]
+            counted = self.end["cost"]["populations"].values()
+            spikes = sum(p["events"] + p["error_events"] for p in counted)
+        told = self.metrics  # of a scenario in parts: of all of them
+        simulated = None if until is None else until - self.config.get("start", 0.0)
+        return {
+            "folder": str(self.path),
+            "scenario": self.config.get("config", {}).get("scenario"),
+            "state": self.state,
+            "started": self.started.isoformat(timespec="seconds"),
+            "simulated_s": told.get("simulated_s", simulated),
+            "wall_s": told.get("wall_s", self.end.get("wall_s")),
+            "spikes": sum(told["events"].values()) if told else spikes,
+            "metrics": told.get("metrics", {}),
+        }
+
+    def _recorded(self) -> tuple[int | None, float | None]:
+        """Return the number of spikes on disk and the time of the last, without reading them."""
+        if not (self.path / "raster").is_dir():
+            return None, None
+        segments = _Folder(self.path / "raster").segments
+        return sum(s.rows for s in segments), segments[-1].spans[-1][1] if segments else None
 
     @property
     def title(self) -> str:
@@ -162,3 +283,19 @@ def span(raster: Raster) -> tuple[float, float]:
             stop = max((row.last for row in rows if row.last is not None), default=start)
     assert math.isfinite(start)
     return float(start), float(max(start, stop))
+
+
+def runs_in(folder: Path | str) -> list[RunFolder]:
+    """Return the run folders in a folder, the oldest first.
+
+    Raises
+    ------
+    RunFolderError
+        If there is no such folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise RunFolderError(f"{folder}: no such folder: give the folder that holds the runs")
+    marks = ("config.json", "raster")
+    found = [RunFolder(p) for p in folder.iterdir() if any((p / mark).exists() for mark in marks)]
+    return sorted(found, key=lambda run: (run.started, run.path.name))

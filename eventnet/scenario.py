@@ -27,7 +27,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
-from eventnet.errors import ConfigError, DataError, RunFolderError
+from eventnet.errors import ConfigError, RunFolderError
 from eventnet.network import unknown
 from eventnet.resources import folder
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 Metrics = Mapping[str, float | Sequence[float]]
 Report = Callable[[float, float, int, float | None], None]
+
+METRICS = "metrics.json"
 
 
 @dataclass(frozen=True)
@@ -332,6 +334,7 @@ def execute(
     """
     from eventnet.engine import ENGINES
     from eventnet.raster import written_aside
+    from eventnet.runs import writing
     from eventnet.simulation import versions
 
     parameters = scenario.configure(settings)
@@ -342,16 +345,21 @@ def execute(
     target = next_folder(scenario.name) if out is None else out
     if target.exists():
         raise RunFolderError(f"{target}: exists already; choose another folder or remove it")
-    config = {"scenario": scenario.name, "parameters": scenario.plain(parameters)}
+    config = {
+        "scenario": scenario.name,
+        "parameters": scenario.plain(parameters),
+        "last_file": METRICS,  # which says that all is there
+    }
     if live is not None and scenario.path.suffix != ".toml":
         raise ConfigError(
             f"--live: {scenario.path.name} is no scenario in TOML (eventnet new NAME)"
         )
     session = Session(seed, engine, until, target, report, config, live)
-    outcome = scenario.function(parameters, session)
-    summary = summarize(scenario, config, seed, engine, outcome) | {"versions": versions()}
-    with written_aside(target / "metrics.json") as path:
-        path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    with writing(target):
+        outcome = scenario.function(parameters, session)
+        summary = summarize(scenario, config, seed, engine, outcome) | {"versions": versions()}
+        with written_aside(target / METRICS) as path:
+            path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return summary
 
 
@@ -385,22 +393,3 @@ def summarize(
         "live": dict(outcome.live),
         "folder": str(outcome.run.folder),
     }
-
-
-def read_summary(run_folder: Path) -> dict[str, Any]:
-    """Read the ``metrics.json`` of a finished run.
-
-    Raises
-    ------
-    DataError
-        If it is missing or damaged.
-    """
-    path = run_folder / "metrics.json"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path}: cannot be read ({error}); the run may not have finished"
-        ) from error
-    assert isinstance(found, dict)
-    return found

@@ -616,8 +616,23 @@ class Simulation:
         if self.clock is not None and until + self.clock == until < math.inf:
             raise ConfigError(f"clock={self.clock} s: is lost in the rounding of t={until} s")
         folder = None if record is None else Path(record)
-        if folder is not None:
+        if folder is None:
+            return self._run(until, None, progress, live)
+        from eventnet.runs import writing
+
+        with writing(folder):
             self._open_folder(folder, until, config)
+            run = self._run(until, folder, progress, live)
+            self._close_folder(folder, run)
+        return run
+
+    def _run(
+        self,
+        until: float,
+        folder: Path | None,
+        progress: Callable[[float, int], None] | None,
+        live: bool | Wire,
+    ) -> Run:
         recorder = self._recorder = self._make_recorder(folder)
         start = self.now
         before = self._counted
@@ -642,7 +657,7 @@ class Simulation:
                 recorder.close()
             self._recorder = None
             self._counted = snapshot(self._engine.counters)
-        run = Run(
+        return Run(
             start=start,
             until=self.now if live else until,
             wall_s=wall.perf_counter() - begin,
@@ -654,9 +669,6 @@ class Simulation:
                 for name, probe in self._probes.items()
             },
         )
-        if folder is not None:
-            self._close_folder(folder, run)
-        return run
 
     def state(self) -> dict[str, Any]:
         """Return all that a run changes: the engine's arrays and every process's position."""
@@ -798,6 +810,7 @@ class Simulation:
 
     def _open_folder(self, folder: Path, until: float, config: dict[str, Any] | None) -> None:
         from eventnet.raster import written_aside
+        from eventnet.runs import writing
 
         if folder.exists():
             raise RunFolderError(f"{folder}: exists already; choose another folder or remove it")
@@ -817,9 +830,10 @@ class Simulation:
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": versions(),
         }
-        with written_aside(folder / "config.json") as path:
-            path.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
-        self._keep_weights(folder / "weights-start.npz")
+        with writing(folder):  # it is there now
+            with written_aside(folder / "config.json") as path:
+                path.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+            self._keep_weights(folder / "weights-start.npz")
 
     def _close_folder(self, folder: Path, run: Run) -> None:
         """Write what is known at the end; ``end.json`` comes last and says that all is there."""

@@ -6,10 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import click
 import pytest
+
+from eventnet.cli import main
+from eventnet.scenario import execute, load
 
 SCENARIO = '''
 """A sine heard at 100 Hz, its negative taught at 20 Hz."""
@@ -72,6 +77,30 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
+Said = Callable[..., str]
+
+
+@pytest.fixture
+def said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Said:
+    """Runs a command in this process, in 80 columns, and returns what it prints."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def call(*arguments: str) -> str:
+        main([*arguments], standalone_mode=False)
+        return capsys.readouterr().out
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder."""
+    place = tmp_path_factory.mktemp("good")
+    (place / "sine.py").write_text(SCENARIO)
+    execute(load(str(place / "sine.py")), engine="actors", out=place / "run")
+    return place / "run"
+
+
 def test_json_prints_one_object_with_everything_in_it(place: Path) -> None:
     done = eventnet("run", "sine.py", "--json", "--seed", "3", "--set", "size=12", cwd=place)
     assert done.returncode == 0, done.stderr
@@ -118,37 +147,34 @@ def test_both_engines_give_the_same_run(place: Path) -> None:
         assert summaries[0][key] == summaries[1][key]
 
 
-def test_raster_commands(place: Path) -> None:
-    assert (
-        eventnet("run", "sine.py", "--quiet", "--out", "r", "--until", "2", cwd=place).returncode
-        == 0
-    )
-    stats = eventnet("raster", "stats", "r", "--json", cwd=place)
-    rows = json.loads(stats.stdout)
+def test_raster_commands(
+    good: Path, said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = str(good)
+    rows = json.loads(said("raster", "stats", run, "--json"))
     assert rows["hidden"]["events"] > 0
-    assert rows["angle"]["last"] <= 2
-    table = eventnet("raster", "stats", "r", "--stop", "1", cwd=place)
-    assert "hidden.error" in table.stdout
-    exported = eventnet("raster", "export", "r", "-o", "s.csv", "--population", "angle", cwd=place)
-    assert exported.returncode == 0, exported.stderr
-    lines = (place / "s.csv").read_text().splitlines()
+    assert rows["angle"]["last"] <= 3.95
+    table = said("raster", "stats", run, "--stop", "1")
+    assert "hidden.error" in table
+    assert max(map(len, table.splitlines())) <= 80
+    said("raster", "export", run, "-o", "s.csv", "--population", "angle")
+    lines = Path("s.csv").read_text().splitlines()
     assert lines[0] == '"time","population","neuron","count"'
     assert len(lines) == 1 + rows["angle"]["events"]
-    there = eventnet("raster", "export", "r", "--format", "sonata", "--json", cwd=place)
-    assert json.loads(there.stdout) == {
-        "file": "r/spikes.h5",
+    there = said("raster", "export", run, "--format", "sonata", "-o", "spikes.h5", "--json")
+    assert json.loads(there) == {
+        "file": "spikes.h5",
         "format": "sonata",
         "events": sum(row["events"] for row in rows.values()),
     }
-    back = eventnet("raster", "import", "r/spikes.h5", "-o", "back", cwd=place)
-    assert back.returncode == 0, back.stderr
-    again = json.loads(eventnet("raster", "stats", "back", "--json", cwd=place).stdout)
+    said("raster", "import", "spikes.h5", "-o", "back")
+    again = json.loads(said("raster", "stats", "back", "--json"))
     assert {n: row["quanta"] for n, row in again.items()} == {
         n: row["quanta"] for n, row in rows.items()
     }
-    plotted = eventnet("raster", "plot", "r", "-o", "p.svg", cwd=place)
-    assert plotted.returncode == 0
-    assert "<svg" in (place / "p.svg").read_text()
+    assert json.loads(said("raster", "plot", run, "-o", "p.svg", "--json")) == {"file": "p.svg"}
+    assert "<svg" in Path("p.svg").read_text()
 
 
 @pytest.mark.parametrize(
@@ -198,20 +224,28 @@ def test_raster_commands(place: Path) -> None:
     ],
 )
 def test_a_mistake_gives_one_message_an_exit_code_and_harms_nothing(
-    place: Path, arguments: list[str], code: int, message: str
+    place: Path,
+    good: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    message: str,
 ) -> None:
     (place / "empty.py").write_text("")
     (place / "syntax.py").write_text("def")
     (place / "taken").mkdir()
     (place / "taken" / "file").write_text("precious")
-    if "good" in arguments:
-        assert eventnet("run", "sine.py", "--quiet", "--out", "good", cwd=place).returncode == 0
-    before = {p: p.read_bytes() for p in place.rglob("*") if p.is_file()}
-    done = eventnet(*arguments, cwd=place)
-    assert done.returncode == code, done.stderr
-    assert message in " ".join(done.stderr.split())
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
+    (place / "good").symlink_to(good)
+    before = {p: p.read_bytes() for p in (*place.rglob("*"), *good.rglob("*")) if p.is_file()}
+    monkeypatch.chdir(place)
+    with pytest.raises(SystemExit) as left:
+        main(arguments, prog_name="eventnet")
+    assert left.value.code == code
+    said = capsys.readouterr()
+    assert message in " ".join(said.err.split())
+    assert "Traceback" not in said.err
+    assert said.out == ""
     assert {p: p.read_bytes() for p in before} == before
 
 
@@ -225,16 +259,35 @@ def test_a_graph_for_nir_says_what_it_does_not_hold(place: Path) -> None:
     assert nir.read(place / "sine.nir").nodes["angle -> hidden"].weight.shape == (8, 1)
 
 
-def test_help_shows_examples_and_the_lists_list(place: Path) -> None:
-    assert "eventnet run drone" in eventnet("--help", cwd=place).stdout
-    for command in (["run"], ["raster"], ["raster", "export"], ["data"], ["scenarios"]):
-        assert eventnet(*command, "--help", cwd=place).returncode == 0
-    names = json.loads(eventnet("scenarios", "--json", cwd=place).stdout)
-    assert names["drone"]["parameters"]["every"] == 5
-    assert "drone" in eventnet("scenarios", cwd=place).stdout
-    sets = json.loads(eventnet("data", "list", "--json", cwd=place).stdout)
-    assert {"mnist", "euroc-v1-01"} <= set(sets)
-    assert "licence" in eventnet("data", "info", "mnist", cwd=place).stdout
+def commands(group: click.Group = main, name: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """All commands and groups, as words."""
+    found = [name]
+    for word, command in group.commands.items():
+        inner = (*name, word)
+        found += commands(command, inner) if isinstance(command, click.Group) else [inner]
+    return found
+
+
+@pytest.mark.parametrize("name", commands(), ids=" ".join)
+def test_help_fits_80_columns_and_shows_examples(
+    name: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main([*name, "--help"], prog_name="eventnet")
+    usage, _, said = capsys.readouterr().out.partition("\n")
+    assert max(map(len, (usage, *said.splitlines()))) <= 80
+    assert " ".join(("eventnet", *name)) in said.partition("Options:")[0]  # an example
+    assert "..." not in said  # no summary is cut off
+
+
+def test_the_lists_list(said: Said) -> None:
+    assert json.loads(said("scenarios", "--json"))["drone"]["parameters"]["every"] == 5
+    assert {"mnist", "euroc-v1-01"} <= set(json.loads(said("data", "list", "--json")))
+    for words in (("scenarios",), ("data", "list"), ("data", "info", "mnist")):
+        text = said(*words)
+        assert "mnist" in text.lower()
+        assert max(map(len, text.splitlines())) <= 80
 
 
 def test_without_a_network_the_drone_says_what_it_tried(place: Path) -> None:

@@ -167,7 +167,7 @@ def test_what_a_run_did_not_leave_is_named(tmp_path: Path) -> None:
     assert figure_of("raster", folder).axes
     assert figure_of("weights", folder).axes  # those it began with
     for what in ("cost", "outputs", "signals"):
-        with pytest.raises(RunFolderError, match="it did not finish, or is still running"):
+        with pytest.raises(RunFolderError, match="was interrupted"):
             figure_of(what, folder)
 
 

@@ -88,45 +88,36 @@ def measure(quick: bool, told: Told) -> dict[str, dict[str, Row]]:
 def training_table(rows: dict[str, Row]) -> Table:
     """Return the table of learners: samples a second, accuracy, compile time."""
     from eventnet.bench.workers import spread
+    from eventnet.report.table import table
 
-    table = _table("learning, batch 1", "samples/s", "from", "to", "test %", "start s")
+    found = table("learning, batch 1", "samples/s", "from", "to", "test %", "start s")
     for name, row in rows.items():
         # Pixels are coarse first and fine in the end, which costs more.
         for stage in dict.fromkeys(r.get("stage") for r in row["repetitions"]):
             rates = spread(row, **({} if stage is None else {"stage": stage}))
-            table.add_row(
+            found.add_row(
                 name if stage is None else f"{name}, {stage} pixels",
                 *(f"{rate:,.0f}" for rate in rates),
                 f"{row['test %']:.2f}",
                 f"{row['build_s'] + row['prepare_s']:.1f}",
             )
-    return table
+    return found
 
 
 def simulation_table(rows: dict[str, Row]) -> Table:
     """Return the table of simulators: spikes a second, wall time a simulated second."""
     from eventnet.bench.workers import spread
+    from eventnet.report.table import table
 
-    titles = ("continuous time", "M spikes/s", "from", "to", "ms a simulated s", "start s")
-    table = _table(*titles)
+    found = table("continuous time", "M spikes/s", "from", "to", "ms a simulated s", "start s")
     for name, row in rows.items():
-        table.add_row(
+        found.add_row(
             name,
             *(f"{rate / 1e6:.2f}" for rate in spread(row, "events")),
             f"{1e3 / spread(row)[0]:.2f}",
             f"{row['build_s'] + row['prepare_s']:.1f}",
         )
-    return table
-
-
-def _table(*titles: str) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column(titles[0])
-    for title in titles[1:]:
-        table.add_column(title, justify="right")
-    return table
+    return found
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -32,3 +33,11 @@ class Commands(click.Group):
             raise click.ClickException(f"{place}{error.strerror or error}") from error
         except MemoryError as error:
             raise click.ClickException("out of memory: make the run shorter or smaller") from error
+
+
+def warn(folder: Path) -> None:
+    """Say on standard error that a run is still being written, or was interrupted."""
+    from eventnet.runs import RunFolder
+
+    if text := RunFolder(folder).warning:
+        click.echo(f"{folder}: {text}", err=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from eventnet.commands import HELP
+from eventnet.commands import HELP, warn
+from eventnet.commands.progress import share
 
 
 @click.command(context_settings=HELP)
@@ -25,7 +26,7 @@ from eventnet.commands import HELP
 def plot(
     what: str, run_folder: Path, population: str | None, output: Path | None, as_json: bool
 ) -> None:
-    """Draw a run: its raster, signals and reconstructions, outputs, weights, cost.
+    """Draw a run: raster, signals, outputs, weights or cost.
 
     \b
     Examples:
@@ -39,7 +40,9 @@ def plot(
     from eventnet.plot.run import figure_of
 
     path = output or run_folder / f"{what}.png"
-    save(figure_of(what, run_folder, population), path)
+    warn(run_folder)
+    with share("drawing", silent=as_json) as told:
+        save(figure_of(what, run_folder, population, told), path)
     click.echo(json.dumps({"file": str(path)}) if as_json else str(path))
 
 
@@ -59,5 +62,7 @@ def report(run_folder: Path, output: Path | None, as_json: bool) -> None:
     """
     from eventnet.report import write
 
-    path = write(run_folder, output)
+    warn(run_folder)
+    with share("drawing", silent=as_json) as told:
+        path = write(run_folder, output, told)
     click.echo(json.dumps({"file": str(path)}) if as_json else str(path))

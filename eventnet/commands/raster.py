@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from eventnet.commands import HELP, Commands
+from eventnet.commands import HELP, Commands, warn
 from eventnet.commands.progress import share
 from eventnet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from eventnet.raster import Raster
 
 
 @click.group(cls=Commands, context_settings=HELP)
 def raster() -> None:
-    """Look at the spikes of a run folder."""
+    """Count, draw, export and import spikes.
+
+    \b
+    Examples:
+      eventnet raster stats runs/drone-1
+      eventnet raster export runs/drone-1 --format nwb
+    """
 
 
 WINDOW = [
@@ -34,10 +43,12 @@ def window(command: Any) -> Any:
 
 def _selected(
     folder: Path, start: float | None, stop: float | None, population: tuple[str, ...]
-) -> Any:
+) -> Raster:
     from eventnet.raster import Raster
 
-    return Raster.open(folder).select(population=list(population) or None, start=start, stop=stop)
+    opened = Raster.open(folder)
+    warn(folder)
+    return opened.select(population=list(population) or None, start=start, stop=stop)
 
 
 @raster.command("stats", context_settings=HELP)
@@ -51,42 +62,66 @@ def raster_stats(
     population: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Show events, quanta, signs and rates a population."""
-    stats = _selected(run_folder, start, stop, population).stats()
+    """Show events, quanta, signs and rates a population.
+
+    \b
+    Examples:
+      eventnet raster stats runs/drone-1
+      eventnet raster stats runs/drone-1 --start 1 --stop 2 --population hidden
+    """
+    from eventnet.export import watched
+
+    spikes = _selected(run_folder, start, stop, population)
+    with share("counting", silent=as_json) as told:
+        stats = watched(spikes, 1, told).stats()
     if as_json:
         click.echo(json.dumps({name: row._asdict() for name, row in stats.items()}))
         return
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(box=None, header_style="bold")
-    table.add_column("population")
-    for title in ("events", "quanta", "+", "-", "neurons", "events/s"):
-        table.add_column(title, justify="right")
+    from eventnet.report.table import table
+
+    found = table("population", "events", "quanta", "+", "-", "neurons", "events/s")
     for name, row in stats.items():
         rate = "" if row.rate is None else f"{row.rate:,.1f}"
         figures = (row.events, row.quanta, row.positive, row.negative, row.neurons)
-        table.add_row(name, *(f"{value:,}" for value in figures), rate)
-    Console().print(table)
+        found.add_row(name, *(f"{value:,}" for value in figures), rate)
+    Console().print(found)
 
 
 @raster.command("plot", context_settings=HELP)
 @click.argument("run_folder", type=click.Path(path_type=Path), metavar="RUN")
 @window
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="PNG, SVG or PDF. [RUN/raster.png]"
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="PNG, SVG or PDF. [RUN/raster.png]",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def raster_plot(
     run_folder: Path,
     start: float | None,
     stop: float | None,
     population: tuple[str, ...],
     output: Path | None,
+    as_json: bool,
 ) -> None:
-    """Draw a raster."""
+    """Draw the raster, or a part of it.
+
+    \b
+    Examples:
+      eventnet raster plot runs/drone-1
+      eventnet raster plot runs/drone-1 --start 1 --stop 1.5 -o part.svg
+    """
+    from eventnet.export import watched
+
     path = output or run_folder / "raster.png"
-    _selected(run_folder, start, stop, population).plot(path)
-    click.echo(str(path))
+    spikes = _selected(run_folder, start, stop, population)
+    with share("drawing", silent=as_json) as told:
+        watched(spikes, 2, told).plot(path)
+    click.echo(json.dumps({"file": str(path)}) if as_json else str(path))
 
 
 @raster.command("export", context_settings=HELP)
@@ -113,13 +148,15 @@ def raster_export(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Write the spikes to a file that other tools read; docs/formats.md compares.
+    """Write the spikes to a file that other tools read.
+
+    docs/formats.md says what each format carries.
 
     \b
     Examples:
       eventnet raster export runs/drone-1 --format sonata
       eventnet raster export runs/drone-1 -o spikes.nwb
-      eventnet raster export runs/drone-1 --population hidden --stop 2 -o hidden.npz
+      eventnet raster export runs/drone-1 --population hidden -o hidden.npz
     """
     from eventnet.export import FORMATS, export, format_of
 
@@ -147,7 +184,9 @@ def raster_export(
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def raster_import(file: Path, kind: str | None, output: Path, as_json: bool) -> None:
-    """Read spikes of another program into a run folder, to look at or to feed to a source.
+    """Read spikes of another program into a run folder.
+
+    To look at them, or to feed them to a source.
 
     \b
     Examples:

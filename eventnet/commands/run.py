@@ -17,7 +17,14 @@ from eventnet.commands.progress import running
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a parameter; repeatable."
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Of all that is drawn.",
+)
 @click.option(
     "--engine",
     type=click.Choice(["compiled", "actors"]),
@@ -30,7 +37,12 @@ from eventnet.commands.progress import running
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="A new run folder. [runs/NAME-k]"
 )
 @click.option("--live", is_flag=True, help="Readings come by standard input, as JSON lines.")
-@click.option("--port", type=click.IntRange(0, 65535), help="Live, by this port of 127.0.0.1.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    metavar="N",
+    help="Live, by this port of 127.0.0.1; 0 takes a free one.",
+)
 @click.option(
     "--clock",
     type=click.Choice(["sender", "unix"]),
@@ -53,7 +65,9 @@ def run(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Run SCENARIO, a name from `eventnet scenarios`, a TOML file or a Python file.
+    """Run SCENARIO: a name from `eventnet scenarios`, or a file.
+
+    The file is one in TOML (`eventnet new` writes one) or in Python.
 
     \b
     Examples:

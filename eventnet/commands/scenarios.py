@@ -13,7 +13,8 @@ from eventnet.commands.progress import running
 
 @click.command(context_settings=HELP)
 @click.argument("name")
-def new(name: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def new(name: str, as_json: bool) -> None:
     """Write NAME.toml, a commented scenario to start from.
 
     Change its paths and columns, then `eventnet run NAME.toml`.
@@ -26,7 +27,7 @@ def new(name: str) -> None:
 
     path = Path(name if name.endswith(".toml") else f"{name}.toml")
     write_starter(path)
-    click.echo(str(path))
+    click.echo(json.dumps({"file": str(path)}) if as_json else str(path))
 
 
 @click.command(context_settings=HELP)
@@ -45,7 +46,12 @@ def schema() -> None:
 @click.command(context_settings=HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def scenarios(as_json: bool) -> None:
-    """List the scenarios with their parameters."""
+    """List the scenarios with what `run --set` can change.
+
+    \b
+    Example:
+      eventnet scenarios
+    """
     from eventnet.scenario import load, names
 
     found = [load(name) for name in names()]
@@ -84,7 +90,7 @@ def graph(
     settings: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Show SCENARIO's network and what it will cost, without running it.
+    """Show SCENARIO's network and what it will cost to run it.
 
     \b
     Examples:

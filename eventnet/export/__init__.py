@@ -124,7 +124,7 @@ def export(
     if path.exists() and not overwrite:
         raise ConfigError(f"{path}: exists; pass overwrite=True or choose another name")
     with written_aside(path) as aside:
-        kind.write(raster if progress is None else _watched(raster, kind.passes, progress), aside)
+        kind.write(watched(raster, kind.passes, progress), aside)
     return path
 
 
@@ -163,7 +163,10 @@ class _Watched:
             self._share.add(batch.time.size)
 
 
-def _watched(raster: Raster, passes: int, told: Progress) -> Raster:
+def watched(raster: Raster, passes: int, told: Progress | None) -> Raster:
+    """Return a raster that tells how much of so many passes over its spikes is done."""
+    if told is None:
+        return raster
     source = _Watched(raster._source, passes, told)
     return Raster(source, raster.populations, raster.start, raster.stop, raster.folder)
 

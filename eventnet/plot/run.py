@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eventnet.errors import ConfigError, RunFolderError
+from eventnet.export import Progress, watched
 from eventnet.network import unknown
 from eventnet.plot.cost import cost_figure
 from eventnet.plot.raster import raster_figure
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def figure_of(what: str, folder: Path, population: str | None = None) -> Figure:
+def figure_of(
+    what: str, folder: Path, population: str | None = None, progress: Progress | None = None
+) -> Figure:
     """Draw one picture of a run.
 
     Parameters
@@ -29,6 +32,8 @@ def figure_of(what: str, folder: Path, population: str | None = None) -> Figure:
         The run folder.
     population : str, optional
         Of signals and outputs. Default: the first that a probe read.
+    progress : callable, optional
+        Called now and then with the share of the spikes that were read, from 0 to 1.
 
     Raises
     ------
@@ -41,9 +46,9 @@ def figure_of(what: str, folder: Path, population: str | None = None) -> Figure:
     if not run.path.is_dir():
         raise RunFolderError(f"{folder}: no such folder: give the folder of a recorded run")
     if what == "raster":
-        raster = Raster.open(folder)
+        raster = watched(Raster.open(folder), 2, progress)
         sizes = {name: size for name in raster.populations if (size := run.size(name))}
-        start, stop = span(raster) if run.finished else (None, None)
+        start, stop = span(raster) if run.end else (None, None)
         if stop is not None:  # the last instant belongs to the run
             stop = math.nextafter(stop, math.inf)
         return raster_figure(raster, start=start, stop=stop, sizes=sizes)
@@ -60,15 +65,14 @@ def figure_of(what: str, folder: Path, population: str | None = None) -> Figure:
         name, reading = _read(run, "signal", population)
         coder = run.coder(name)
         assert coder is not None
-        spikes = Raster.open(folder).select(name)
+        spikes = watched(Raster.open(folder), 1, progress).select(name)
         return signals_figure(reading.times, reading.values, spikes, step=coder[0], tau=coder[1])
     raise unknown("picture", what, ("raster", "signals", "outputs", "weights", "cost"))
 
 
 def _there(run: RunFolder, found: dict[str, Any], what: str) -> dict[str, Any]:
     if not found:
-        state = "" if run.finished else " (it did not finish, or is still running)"
-        raise RunFolderError(f"{run.path}: the run left no {what}{state}")
+        raise RunFolderError(f"{run.path}: holds no {what}. {run.warning}".rstrip(". "))
     return found
 
 

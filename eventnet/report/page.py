@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from eventnet import __version__
 from eventnet.errors import RunFolderError
+from eventnet.export import Progress, watched
 from eventnet.extras import needed
 from eventnet.plot.cost import BARS
 from eventnet.plot.signals import SHOWN, windowed_error
@@ -33,7 +34,13 @@ POINTS = 4000
 HUES, LEVELS = 16, 16  # of the palette: share of positive spikes, times how many they are
 
 
-def write(folder: Path | str, path: Path | str | None = None) -> Path:
+PASSES = 3
+"""How often the spikes are read: to count them, for the highest neuron that fired, for the marks."""
+
+
+def write(
+    folder: Path | str, path: Path | str | None = None, progress: Progress | None = None
+) -> Path:
     """Write the report of a run; an older one is replaced.
 
     Parameters
@@ -42,6 +49,8 @@ def write(folder: Path | str, path: Path | str | None = None) -> Path:
         The run folder, of a finished run, a running one or one that was killed: what is there is shown.
     path : Path or str, optional
         The file. Default: ``report.html`` in the run folder.
+    progress : callable, optional
+        Called now and then with the share that is done, from 0 to 1.
 
     Returns
     -------
@@ -58,13 +67,13 @@ def write(folder: Path | str, path: Path | str | None = None) -> Path:
     if not run.path.is_dir():
         raise RunFolderError(f"{folder}: no such folder: give the folder of a recorded run")
     target = run.path / "report.html" if path is None else Path(path)
-    text = page(run)
+    text = page(run, progress)
     with written_aside(target) as aside:
         aside.write_text(text, encoding="utf-8")
     return target
 
 
-def page(run: RunFolder) -> str:
+def page(run: RunFolder, progress: Progress | None = None) -> str:
     """Return the report of a run as HTML."""
     needed("bokeh", "report", "reports")
     from bokeh.embed import components
@@ -72,7 +81,9 @@ def page(run: RunFolder) -> str:
     from bokeh.resources import Resources
     from jinja2 import Environment
 
-    raster = Raster.open(run.path) if (run.path / "raster").is_dir() else None
+    raster = None
+    if (run.path / "raster").is_dir():
+        raster = watched(Raster.open(run.path), PASSES, progress)
     stats = raster.stats() if raster is not None else {}
     begin, end = (0.0, 1.0) if raster is None else span(raster)
     if end <= begin:

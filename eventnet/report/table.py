@@ -1,4 +1,4 @@
-"""The table in which a run ends."""
+"""Tables on a terminal: the one in which a run ends, and the form of all."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 
-def _table(*titles: str) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column(titles[0])
-    for title in titles[1:]:
-        table.add_column(title, justify="right")
-    return table
+def table(*titles: str, text: int = 1) -> Table:
+    """Return an empty table without lines; the first `text` columns are words, the others figures."""
+    found = Table(box=None, header_style="bold", pad_edge=False)
+    for k, title in enumerate(titles):
+        found.add_column(title, justify="left" if k < text else "right", overflow="fold")
+    return found
 
 
 def _figure(value: float | Sequence[float] | None) -> str:
@@ -33,14 +33,14 @@ def print_summary(
     out = console or Console()
     names = list(summary["metrics"])
     if names:
-        fit = _table("fit", *names)
+        fit = table("fit", *names)
         fit.add_row(f"spiking ({summary['scenario']})", *map(_figure, summary["metrics"].values()))
         for baseline, figures in summary["baselines"].items():
             fit.add_row(baseline, *(_figure(figures.get(name)) for name in names))
         out.print(fit)
         out.print()
 
-    fired = _table("spikes", "events", "quanta", "per simulated s")
+    fired = table("spikes", "events", "quanta", "per simulated s")
     for name, events in summary["events"].items():
         if events:
             rate = events / summary["simulated_s"] if summary["simulated_s"] else 0.0
@@ -49,7 +49,7 @@ def print_summary(
     out.print()
 
     ops = summary["operations"]
-    work = _table("operations", "forward", "backward", "update", "all")
+    work = table("operations", "forward", "backward", "update", "all")
     for label, key in (
         ("additions, one a quantum", "additions"),
         ("multiply-adds, one a spike", "multiply_adds"),

@@ -37,7 +37,7 @@ class _Listed(click.Command):
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def reproduce(target: str, quick: bool, out: Path, as_json: bool) -> None:
-    """Reproduce a figure or table of the paper, beside the published numbers.
+    """Reproduce a figure or table, beside the published numbers.
 
     \b
     Examples:
@@ -80,17 +80,15 @@ def shown(here: float | int | None) -> str:
 
 def _print_numbers(numbers: Iterable[dict[str, Any]]) -> None:
     from rich.console import Console
-    from rich.table import Table
+
+    from eventnet.report.table import table
 
     numbers = list(numbers)
     published = [key for key in ("paper", "program") if any(row[key] for row in numbers)]
-    table = Table(box=None, header_style="bold")
-    table.add_column("")
-    for title in ("here", *published):
-        table.add_column(title, justify="right")
+    found = table("", "here", *published)
     for row in numbers:
-        table.add_row(row["what"], shown(row["here"]), *(beside(row, key) for key in published))
-    Console().print(table)
+        found.add_row(row["what"], shown(row["here"]), *(beside(row, key) for key in published))
+    Console().print(found)
 
 
 def beside(row: dict[str, Any], key: str) -> str:
