@@ -22,6 +22,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType, UnionType
@@ -32,6 +33,7 @@ from eventnet.network import unknown
 from eventnet.resources import folder
 
 if TYPE_CHECKING:
+    from eventnet.export.rerun import RerunFile
     from eventnet.simulation import Run, Simulation
 
 Metrics = Mapping[str, float | Sequence[float]]
@@ -96,6 +98,8 @@ class Session:
         Written into the run folder.
     live : LiveOptions or None
         Not from recordings, but from what comes meanwhile. Only of scenarios in TOML.
+    rerun : RerunFile or None
+        A file for the Rerun viewer to write into.
     """
 
     seed: int
@@ -105,6 +109,7 @@ class Session:
     report: Report | None = None
     config: dict[str, Any] = field(default_factory=dict)
     live: LiveOptions | None = None
+    rerun: RerunFile | None = None
 
     def run(
         self,
@@ -120,18 +125,26 @@ class Session:
         `end` of all; what a first part has begun to record, the next ones do not record again.
         """
         until = until if self.until is None else min(until, self.until)
-        report = self.report
+        report, rerun = self.report, self.rerun
+        whole = until if end is None else end
 
         def progress(t: float, spikes: int) -> None:
-            assert report is not None
-            report(t, until if end is None else end, spikes, error())
+            if report is not None:
+                report(t, whole, spikes, error())
+            if rerun is not None:
+                rerun.passed(t)
 
-        return sim.run(
+        if rerun is not None:
+            rerun.begin(sim, whole, self.config)
+        run = sim.run(
             until,
             record=None if end is not None and self.folder.exists() else self.folder,
-            progress=progress if report is not None else None,
+            progress=progress if report or rerun else None,
             config=self.config,
         )
+        if rerun is not None:
+            rerun.end(run)
+        return run
 
 
 class _Built(BaseException):
@@ -324,8 +337,11 @@ def execute(
     out: Path | None = None,
     report: Report | None = None,
     live: LiveOptions | None = None,
+    rerun: Path | None = None,
 ) -> dict[str, Any]:
     """Run a scenario into a run folder and return the summary that is also its ``metrics.json``.
+
+    With `rerun`, what happens is also written into that file, for the Rerun viewer.
 
     Raises
     ------
@@ -354,13 +370,21 @@ def execute(
         raise ConfigError(
             f"--live: {scenario.path.name} is no scenario in TOML (eventnet new NAME)"
         )
-    session = Session(seed, engine, until, target, report, config, live)
-    with writing(target):
+    with ExitStack() as stack:
+        stack.enter_context(writing(target))
+        watch = None if rerun is None else stack.enter_context(_rerun_file(rerun, target))
+        session = Session(seed, engine, until, target, report, config, live, watch)
         outcome = scenario.function(parameters, session)
         summary = summarize(scenario, config, seed, engine, outcome) | {"versions": versions()}
         with written_aside(target / METRICS) as path:
             path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return summary
+
+
+def _rerun_file(path: Path, target: Path) -> AbstractContextManager[RerunFile]:
+    from eventnet.export.rerun import rerun_file
+
+    return rerun_file(path, target.name)
 
 
 def summarize(

@@ -412,6 +412,10 @@ class Simulation:
             raise ConfigError(f"stream of {found.name}: it has spikes but no signal")
         self.world.add(Stream(found, rate, self.now, to))
 
+    def source_of(self, population: Population | str) -> Source | Sampled | SpikeTrain | None:
+        """Return what feeds or teaches a population; None if nothing does, a plant or a live input."""
+        return self._fed.get(self.network.population(population).name)
+
     # -- running -----------------------------------------------------------------------------------
 
     @property

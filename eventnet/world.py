@@ -232,6 +232,16 @@ class Change:
         self.done = bool(saved["done"])
 
 
+class Observer(Protocol):
+    """Who looks on while the world runs: at each write of a process, and at each read."""
+
+    def wrote(self, population: Population, time: float, values: Floats) -> None:
+        """See a reading or a target at the time (s) at which it took effect."""
+
+    def read(self, population: Population, time: float, values: Floats) -> None:
+        """See what was read."""
+
+
 class World:
     """Runs processes and an engine on one clock.
 
@@ -249,6 +259,7 @@ class World:
         self.settled = -math.inf  # the last stamp whose instant has run
         self._reached = -math.inf  # the stamp before which all has run
         self._settle_at = -math.inf  # the last stamp for which a settle event is queued
+        self.observer: Observer | None = None
         self.processes: list[Process] = []
         self._fresh: list[dict[str, Any]] = []
 
@@ -299,6 +310,8 @@ class World:
             time = float(np.nextafter(self.settled, math.inf))
         self.engine.advance(time)
         self.engine.write(population.index, values, time)
+        if self.observer is not None:
+            self.observer.wrote(population, time, values)
         if time > self._settle_at:
             self._settle_at = time
             self._later(time, SETTLE, lambda: self.settle(time))
@@ -315,6 +328,8 @@ class World:
             self.engine.advance(time)
             self._reached = time
         self.engine.write(population.index, values, time)
+        if self.observer is not None:
+            self.observer.wrote(population, time, values)
 
     def _later(self, time: float, priority: int, action: Callable[[], None]) -> None:
         event = self.env.at(time, priority)
@@ -331,7 +346,10 @@ class World:
         """Return a population's decoded signal at `time`, shape (size,), after settling it."""
         self.env.catch_up(time, READ)
         self.settle(time)
-        return self.engine.read(population.index, time)
+        found = self.engine.read(population.index, time)
+        if self.observer is not None:
+            self.observer.read(population, time, found)
+        return found
 
     def run(
         self, until: float, slices: int = 1, report: Callable[[float], None] | None = None

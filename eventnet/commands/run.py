@@ -50,6 +50,12 @@ from eventnet.commands.progress import running
     show_default=True,
     help="Live: time stamps count from the first, or from 1970.",
 )
+@click.option(
+    "--rerun",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write a new .rrd for the Rerun viewer too.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--quiet", is_flag=True, help="No progress bar and no table.")
 def run(
@@ -62,6 +68,7 @@ def run(
     live: bool,
     port: int | None,
     clock: Literal["sender", "unix"],
+    rerun: Path | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -75,6 +82,7 @@ def run(
       eventnet run my_robot.toml --set layers.hidden.size=40
       eventnet run drone --set tau=0.03 --seed 4 --out runs/mine
       eventnet run my_robot.py --engine actors --until 2 --json
+      eventnet run drone --rerun drone.rrd     # then: rerun drone.rrd
       eventnet run my_robot.toml --live < log.jsonl > outputs.jsonl
       eventnet run my_robot.toml --port 9000 --until 3600
     """
@@ -94,6 +102,7 @@ def run(
             out=out,
             report=report,
             live=options,
+            rerun=rerun,
         )
     picture = _draw(Path(summary["folder"]), loaded.name, summary["simulated_s"])
     if as_json:

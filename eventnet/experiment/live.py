@@ -49,11 +49,15 @@ def run_live(experiment: Experiment, session: Session, *, base: Path) -> Outcome
         with at_key(f"probes.{name}"):
             sim.stream(name, rate=probe.rate, to=partial(wire.send, name))
     end = session.until or experiment.until or math.inf
+    if session.rerun is not None:
+        session.rerun.begin(sim, end, session.config)
     try:
         with stopped_by_signals(sim.live):
             done = sim.run(end, record=session.folder, config=session.config, live=wire)
     finally:
         wire.close()
+    if session.rerun is not None:
+        session.rerun.end(done)
     told: dict[str, Any] = sim.live.summary()
     told |= {"refused": wire.refused, "unsent": wire.unsent}
     return Outcome(done, {}, arrivals=told.pop("arrivals"), live=told)
