@@ -12,6 +12,18 @@ if TYPE_CHECKING:
 
 
 @contextmanager
+def working(doing: str, silent: bool) -> Iterator[None]:
+    """Show that something goes on whose share nobody knows."""
+    if silent or not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(doing):
+        yield
+
+
+@contextmanager
 def share(doing: str, silent: bool) -> Iterator[Callable[[float], None] | None]:
     """Yield what takes the share of a work that is done, for a progress bar on a terminal."""
     if silent or not sys.stderr.isatty():

@@ -109,6 +109,8 @@ def run(
         click.echo(json.dumps(summary))
     elif not quiet:  # standard output belongs to the outputs of a live run
         _print_summary(summary, picture, to_stderr=options is not None)
+        if rerun is not None:
+            click.echo(f"rerun {rerun}", err=options is not None)
 
 
 def _log_live(quiet: bool) -> None:

@@ -30,6 +30,9 @@ TARGETS = {
     "rates": "section 1, example 2: cost against the rate of the sensors, beside the dense network",
 }
 
+SHORT = ("fig1", "fig2", "fig3", "fig4", "fig9")
+"""Targets of some seconds; the others show themselves how far they are."""
+
 LONG = ("fig5", "table1")
 """Targets that take hours. ``run(quick, folder)`` keeps each row and goes on where it was stopped."""
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from eventnet.reproduce import TARGETS, agrees, run
+from eventnet.commands.progress import working
+from eventnet.reproduce import SHORT, TARGETS, agrees, run
 
 
 class _Listed(click.Command):
@@ -45,13 +46,14 @@ def reproduce(target: str, quick: bool, out: Path, as_json: bool) -> None:
       eventnet reproduce fig9 --out figures --json
       eventnet reproduce table1       # hours; stopped, it goes on where it was
     """
-    start = time.perf_counter()
-    result = run(target, quick, None if quick else out)
-    wall_s = time.perf_counter() - start
+    with working(target, silent=as_json or target not in SHORT):
+        start = time.perf_counter()
+        result = run(target, quick, None if quick else out)
+        wall_s = time.perf_counter() - start
 
-    from eventnet.reproduce.record import write
+        from eventnet.reproduce.record import write
 
-    document = write(result, target, out, quick=quick, wall_s=wall_s)
+        document = write(result, target, out, quick=quick, wall_s=wall_s)
     files = {suffix: str(out / f"{target}.{suffix}") for suffix in ("png", "svg", "json", "csv")}
     if as_json:
         click.echo(json.dumps(document | {"files": files}))
