@@ -621,7 +621,7 @@ def test_a_scenario_on_a_clock_runs_and_is_drawn(tmp_path: Path) -> None:
     assert found["metrics"]["weight"] == pytest.approx(-1.0, abs=0.2)
     assert found["events"]["angle"] > 100
     assert {p.name for p in folder.iterdir()} == {
-        *("config.json", "metrics.json", "end.json", "traces.npz"),
+        *(".lock", "config.json", "metrics.json", "end.json", "traces.npz"),
         *("weights-start.npz", "weights-end.npz"),
     }  # and no raster
     assert json.loads((folder / "config.json").read_text())["clock"] == 0.01
