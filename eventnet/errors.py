@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 class EventNetError(Exception):
@@ -35,18 +36,44 @@ class Diverged(EventNetError, ArithmeticError):
         Simulated time of the instant, in seconds.
     population : str
         The population whose state or spike count left its range.
+    neuron : int
+        The first of its neurons that did.
     """
 
-    def __init__(self, time: float, population: str) -> None:
+    def __init__(self, time: float, population: str, neuron: int) -> None:
         # SimPy raises a copy made from `args`, and pickle does the same.
-        super().__init__(time, population)
+        super().__init__(time, population, neuron)
         self.time = time
         self.population = population
+        self.neuron = neuron
 
     def __str__(self) -> str:
         return (
-            f"diverged at t={self.time:.9g} s in population {self.population!r}: a state is not "
-            "finite or a spike count exceeds 2**31 - 1; lower the learning rate or keep the guard on"
+            f"diverged at t={self.time:.9g} s in population {self.population!r}, neuron {self.neuron}: "
+            "its state is not finite or it would send more than 2**31 - 1 spikes at once; lower the "
+            "learning rate or keep the guard on"
+        )
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run that Ctrl-C or SIGTERM ended, after all was written.
+
+    Attributes
+    ----------
+    signal : int
+    folder : Path
+        Its run folder.
+    time : float
+        Simulated time that it had reached, s.
+    """
+
+    def __init__(self, signal: int, folder: Path, time: float) -> None:
+        super().__init__(signal, folder, time)
+        self.signal, self.folder, self.time = signal, folder, time
+
+    def __str__(self) -> str:
+        return (
+            f"interrupted at t={self.time:.9g} s; go on with: eventnet run --resume {self.folder}"
         )
 
 

@@ -123,7 +123,7 @@ def test_a_diverged_run_keeps_its_raster(engine: str, tmp_path: Path) -> None:
     net.sensor("s", 1, step=0.1)
     sim = en.Simulation(net, engine=engine)
     sim.feed("s", en.Recording([0.0, 0.5], [1.0, 1e12]))  # 10^13 quanta at once
-    with pytest.raises(en.Diverged, match=r"t=0.5 s in population 's'"):
+    with pytest.raises(en.Diverged, match=r"t=0.5 s in population 's', neuron 0"):
         sim.run(until=1.0, record=tmp_path / "run")
     kept = en.Raster.open(tmp_path / "run").arrays()
     assert len(kept.time) == 51  # ten at once, then one every tau*step/|x| = .01 s up to .5 s

@@ -63,6 +63,7 @@ class ActorsEngine:
         self._sink = sink
         self.now = -math.inf
         self._started = False
+        self._neuron = -1  # the one that runs, for `Diverged`
         self._learning = plan.rule is not None
         self._queue: EventQueue[Key] = EventQueue()
         t0 = plan.t0
@@ -335,7 +336,7 @@ class ActorsEngine:
                     self.counters.projection[q, ar.PASSES] += 1
                     self.counters.projection[q, ar.GUARDED] += guarded
         except OutOfRangeError:
-            raise Diverged(t, plan.populations[where].name) from None
+            raise Diverged(t, plan.populations[where].name, self._neuron) from None
         self._count_bookings()
         for q, synapses in enumerate(self._synapses):
             synapses.flights.depart(t, spikes.get(self._source(q), []))
@@ -349,6 +350,7 @@ class ActorsEngine:
         """A reading touches the neurons whose value it changes; a due neuron fires by itself."""
         spikes: Spikes = []
         for i, neuron in enumerate(self._sensors[p]):
+            self._neuron = i
             if reading is not None and reading[i] != neuron.x:
                 count = neuron.read(t, reading[i])
             elif i in due:
@@ -372,6 +374,7 @@ class ActorsEngine:
         spikes: Spikes = []
         clock = self._clock[p]
         for j, neuron in enumerate(self._layers[p]):
+            self._neuron = j
             if arrived is not None and j in reached:
                 count = neuron.deliver(t, clock, [group[j] for group in arrived])
             elif j in mine:
@@ -390,6 +393,7 @@ class ActorsEngine:
         self, t: float, p: int, arrived: list[list[float]], reached: Container[int]
     ) -> None:
         for j, neuron in enumerate(self._outputs[p]):
+            self._neuron = j
             if j in reached:
                 neuron.receive(t - self._clock[p], [group[j] for group in arrived])
         if not self.plan.local[p]:
@@ -427,6 +431,7 @@ class ActorsEngine:
         """A delivery touches those it reaches, a target all; otherwise only those that are due run."""
         sent: list[tuple[int, int, float]] = []
         for j, neuron in enumerate(self._losses[p]):
+            self._neuron = j
             if j not in reached and target is None and j not in due:
                 continue
             counts = neuron.encode(
@@ -448,6 +453,7 @@ class ActorsEngine:
         loss = self._softmax[p]
         errors = loss.evaluate(t, self._clock[p], self._outputs[p], target) if again else None
         for j in range(loss.size):
+            self._neuron = j
             if errors is None and j not in due:
                 continue
             counts = loss.encode(t, j, None if errors is None else errors[j])
@@ -470,6 +476,7 @@ class ActorsEngine:
                 synapses.backward(errors, arrived[self.plan.error_group[q]])
                 self._count(q, ar.BACKWARD, errors, synapses.columns)
         for j, neuron in enumerate(self._errors[p]):
+            self._neuron = j
             active = self._layers[p][j].active
             if not returning and neuron.gate == active and j not in due:
                 continue

@@ -211,7 +211,7 @@ class State(NamedTuple):
     tree: Array  # of minima over `cross` of the sensor neurons (`tournament`)
     error_tree: Array  # over `error_cross` of each local output
     now: Array  # (1,) s, the last instant that was run
-    flags: Array  # [started, learning, diverged population]
+    flags: Array  # [started, learning, diverged population, its neuron]
 
 
 class Flights(NamedTuple):

@@ -32,6 +32,7 @@ from eventnet.engine import clocked_arrays as layout
 from eventnet.engine import clocked_kernels as kernels
 from eventnet.engine.bound import bind
 from eventnet.engine.clocked_learning import book_all
+from eventnet.engine.equations import MAX_COUNT
 from eventnet.engine.feeds import Feeds
 from eventnet.engine.plan import Plan
 from eventnet.errors import ConfigError, Diverged
@@ -189,9 +190,19 @@ class ClockedEngine:
                 continue
             self._drain()
             if status == arrays.DIVERGED:
-                raise Diverged(self.now, self.plan.populations[self._state.flags[2]].name)
+                raise self._diverged(int(self._state.flags[2]))
             if status == arrays.DONE:
                 return
+
+    def _diverged(self, population: int) -> Diverged:
+        """Return the error that names the first neuron whose residual or count is out of range."""
+        mine = slice(*self._net.first[population : population + 2])
+        state, scratch = self._state, self._scratch
+        counts = np.abs([scratch.spike_count[mine], scratch.error_count[mine]])
+        residuals = np.abs([state.phi[mine], state.error_phi[mine]])
+        bad = ~(counts <= MAX_COUNT) | ~np.isfinite(residuals)
+        neuron = int(bad.any(axis=0).argmax())
+        return Diverged(self.now, self.plan.populations[population].name, neuron)
 
     def outputs(self, population: int, ticks: int) -> Floats:
         """Run `ticks` ticks and return what `population` reads after each, shape (ticks, size)."""

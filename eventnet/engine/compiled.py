@@ -148,9 +148,25 @@ class CompiledEngine:
                 continue
             self._drain()
             if status == arrays.DIVERGED:
-                raise Diverged(self.now, self.plan.populations[self._state.flags[2]].name)
+                raise self._diverged()
             if status == arrays.DONE:
                 return
+
+    def _diverged(self) -> Diverged:
+        """Return the error that names the first neuron out of range; local stages leave it in place."""
+        net, state = self._net, self._state
+        p, neuron = (int(k) for k in state.flags[2:])
+        if self.plan.local[p]:
+            if net.population["kind"][p] == arrays.OUTPUT:
+                bad = ~(np.abs(state.u[net.trace_first[p] : net.trace_first[p + 1]]) < 1e300)
+            else:
+                trace, phi = self.cells(p)
+                bad = ~(np.abs(trace) < 1e300) | ~(np.abs(phi) <= equations.MAX_COUNT)
+            for c in self.plan.coders_of(p):
+                errors = state.error_phi[net.coder_first[c] : net.coder_first[c + 1]]
+                bad |= ~(np.abs(errors) <= equations.MAX_COUNT)
+            neuron = int(bad.argmax())
+        return Diverged(self.now, self.plan.populations[p].name, neuron)
 
     def read(self, population: int, time: float) -> Floats:
         """Return the decoded signal at `time`, shape (size,): a reading, ``h(z)``, or an output's z."""
@@ -582,7 +598,7 @@ def _fresh_state(plan: Plan, net: arrays.Net) -> arrays.State:
         tree=tournament.tree_of(np.full(sensors, np.inf)),
         error_tree=np.full(int(net.error_tree_first[-1]), np.inf),
         now=np.array([-np.inf]),
-        flags=np.array([0, int(plan.rule is not None), -1], dtype=np.int64),
+        flags=np.array([0, int(plan.rule is not None), -1, -1], dtype=np.int64),
     )
 
 

@@ -133,6 +133,7 @@ def sensors_stage(
             if new != x:
                 phi += (new - x) / net.population[p].step
                 if not abs(phi) <= MAX_COUNT:
+                    state.flags[3] = i - net.first[p]
                     return p
             s = quantize(phi, theta, new)
             if new != x:
@@ -252,13 +253,17 @@ def forward_stage(
 def deliver_output(t: float, p: int, net: Net, state: State, scratch: Scratch) -> bool:
     """Deliver to an output: it is read, not sent on, and has no encoder."""
     n = net.first[p + 1] - net.first[p]
+    bad = n
     for k in range(net.group_first[p + 1] - net.group_first[p]):
         factor = decay(t - state.population[p].clock, net.group_tau[net.group_first[p] + k])
         place = net.trace_first[p] + k * n
         for j in range(place, place + n):
             state.u[j] = fade(state.u[j], factor) + scratch.arrived[j]
             if not abs(state.u[j]) < 1e300:
-                return False
+                bad = min(bad, j - place)
+    if bad < n:
+        state.flags[3] = bad
+        return False
     return True
 
 
@@ -282,14 +287,16 @@ def deliver_plain(
         theta,
     )
     scratch.turned[p] = turned > 0
-    if broken > 0:
-        return False
     for j in range(b - a):
-        if leaving == 0:
+        if leaving + broken == 0:
             break
+        if broken > 0 and not abs(state.u[net.trace_first[p] + j]) < 1e300:
+            state.flags[3] = j
+            return False
         if not abs(phi[j]) <= theta:
             leaving -= 1
             if not abs(phi[j]) <= MAX_COUNT:
+                state.flags[3] = j
                 return False
             s = quantize(phi[j], theta, 0.0)
             phi[j] -= s
@@ -339,12 +346,14 @@ def run_biased(
                 state.u[i] = after
                 phi += jump
                 if not abs(after) < 1e300:
+                    state.flags[3] = j - a
                     return False
                 state.turn[j] = toggle(t, t, after, bias, tau, now == 1.0) if bends else np.inf
             elif turns:
                 now = leak if slope == 1.0 else 1.0
                 state.turn[j] = np.inf
             if not abs(phi) <= MAX_COUNT:
+                state.flags[3] = j - a
                 return False
             drift = bias * now / (tau * step)
             s = quantize(phi, theta, drift)
@@ -411,6 +420,7 @@ def run_unmatched(
                 now = slope_of(z, leak)
                 phi += (z * now - before * slope) * net.population[p].per_step
                 if not abs(z) < 1e300:
+                    state.flags[3] = j - a
                     return False
                 amplitudes(t, t, state.u, place, n, taus, tau, amplitude)
                 state.turn[j] = np.inf
@@ -426,6 +436,7 @@ def run_unmatched(
                         t, 0.0, now == 1.0, bias, clock, state.u, place, n, taus, scaled
                     )
             if not abs(phi) <= MAX_COUNT:
+                state.flags[3] = j - a
                 return False
             gain = now / step
             s = quantize(phi, theta, gain * pace(bias / tau, amplitude, taus))
@@ -532,6 +543,7 @@ def loss_stage(
                 step = net.coder[c].step
                 phi = state.error_phi[i]
                 if not abs(phi) <= MAX_COUNT:
+                    state.flags[3] = j - a
                     return False
                 if matched:
                     drift = level / (tau * step)
@@ -620,6 +632,7 @@ def softmax_stage(
                     phi = state.error_phi[i] + drift * (t - state.error_anchor[j])
                 phi += (state.e[j] - before) / step
                 if not abs(phi) <= MAX_COUNT:
+                    state.flags[3] = j - a
                     return False
                 drift = state.e[j] / (tau * step)
                 s = quantize(phi, theta, drift)
@@ -765,6 +778,7 @@ def return_matched(
             if not abs(phi) <= theta:
                 leaving -= 1
                 if not abs(phi) <= MAX_COUNT:
+                    state.flags[3] = j
                     return False
                 s = quantize(phi, theta, 0.0)
                 state.error_phi[i] = phi - s
@@ -835,6 +849,7 @@ def return_unmatched(
             i = net.coder_first[c] + j - a
             phi = state.error_phi[i] + jump * net.coder[c].per_step
             if not abs(phi) <= MAX_COUNT:
+                state.flags[3] = j - a
                 return False
             gain = slope / net.coder[c].step
             s = quantize(phi, theta, gain * pace(0.0, amplitude, taus))
@@ -1085,8 +1100,8 @@ def advance(
 
     Returns DONE; BUFFER_FULL when the recorder must take the spikes; NEEDS_SAMPLES when a feed has
     run dry; NEEDS_ROOM when spikes under way may not find any; DIVERGED with the population in
-    ``state.flags[2]``. Each leaves the engine between two instants, so that it is called again to
-    go on.
+    ``state.flags[2]`` and its neuron in ``state.flags[3]``. Each leaves the engine between two
+    instants, so that it is called again to go on.
     """
     room = buffer.time.shape[0] - net.first[-1] - net.coder_first[-1]
     while True:
