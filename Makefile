@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ENGINES := tests/test_engines.py::test_engines_agree_event_for_event
 
-.PHONY: help demo test bench soak nightly lint clean
+.PHONY: help demo test bench soak faults fuzz nightly lint clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,9 +22,18 @@ bench: $(VENV)/installed-demo  ## Time eventnet beside PyTorch, JAX, Numba, Bria
 soak: lint  ## Keep a live run busy for two minutes, then be rude to it; balance a pole on ten seeds
 	@EVENTNET_SOAK=120 $(BIN)/python -m pytest --timeout 3000 tests/test_live_command.py tests/test_balance.py
 
+faults: $(VENV)/installed-dev  ## Cut 200 runs off and spoil their files, on both engines; twenty minutes
+	@$(BIN)/python -m tests.faults
+
+fuzz: $(VENV)/installed-dev  ## Fuzz every parser of files from elsewhere; ten minutes each, or SECONDS_EACH
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check atheris
+	@for parser in $$($(BIN)/python -c 'import sys; sys.path.insert(0, "tests"); import foreign; print(*foreign.PARSERS)'); do \
+	  $(BIN)/python -m tests.fuzz $$parser $${SECONDS_EACH:-600} || exit 1; done
+
 # Bounds are checked in kernels compiled anew; without the JIT the engines agree on the suite's networks.
 nightly: lint  ## Compare the engines on 2,000 random networks, with bounds checked and without the JIT too
-	@HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --timeout 10000 $(ENGINES) tests/test_invariants.py
+	@HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --timeout 10000 $(ENGINES) tests/test_invariants.py \
+	  tests/test_determinism.py
 	@HYPOTHESIS_PROFILE=nightly NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(VENV)/boundscheck \
 	  $(BIN)/python -m pytest --timeout 10000 $(ENGINES)
 	@NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest --timeout 10000 $(ENGINES)

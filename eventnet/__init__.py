@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from eventnet.plasticity import Rule as Rule
     from eventnet.plasticity import TrueGradient as TrueGradient
     from eventnet.raster import Raster as Raster
+    from eventnet.record import Record as Record
     from eventnet.simulation import Run as Run
     from eventnet.simulation import Simulation as Simulation
     from eventnet.sources import Periodic as Periodic
@@ -47,6 +48,7 @@ _HOMES = {
     "Periodic": "sources",
     "Raster": "raster",
     "Reconstruction": "plasticity",
+    "Record": "record",
     "Recording": "sources",
     "Rule": "plasticity",
     "Run": "simulation",

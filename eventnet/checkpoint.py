@@ -1,12 +1,15 @@
 """Checkpoints: a simulation's state in one file, without pickle.
 
 The file is a NumPy ``.npz``: the arrays of the state as they are, numbered, and two texts in JSON, the
-state with a number in place of each array, and a description of what the state belongs to.
+state with a number in place of each array, and a description of what the state belongs to. The
+archive's comment holds the version of this format and the SHA-256 of all that stands before it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,11 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventnet.errors import ConfigError, DataError
-from eventnet.raster import written_aside
+from eventnet.files import PIECE, no_link, written_aside
 
 Arrays = list[NDArray[Any]]
 
 DESCRIPTION, STATE = "description", "state"
+
+MARK = b"eventnet checkpoint 1 "
+"""What the comment begins with; the number changes with the format."""
 
 
 def save(path: Path, description: dict[str, Any], state: dict[str, Any]) -> None:
@@ -41,13 +47,20 @@ def save(path: Path, description: dict[str, Any], state: dict[str, Any]) -> None
         If the file cannot be written.
     """
     arrays: Arrays = []
-    tree = json.dumps(_packed(state, arrays, "state"))
+    tree = json.dumps(packed(state, arrays, "state"))
     members = {str(k): array for k, array in enumerate(arrays)}
     texts = {DESCRIPTION: json.dumps(description), STATE: tree}
     for name, text in texts.items():
         members[name] = np.frombuffer(text.encode(), dtype=np.uint8)
-    with written_aside(path) as aside, aside.open("wb") as file:
-        np.savez(file, **members)  # type: ignore[arg-type]  # mypy takes them for allow_pickle
+    with written_aside(path) as aside:
+        with aside.open("wb") as file:
+            np.savez(file, **members)  # type: ignore[arg-type]  # mypy takes them for allow_pickle
+        with zipfile.ZipFile(aside, "a") as archive:
+            archive.comment = MARK + bytes(hashlib.sha256().digest_size)
+        digest = _digest(aside)
+        with aside.open("r+b") as file:
+            file.seek(-len(digest), os.SEEK_END)
+            file.write(digest)
 
 
 def load(path: Path, description: dict[str, Any]) -> dict[str, Any]:
@@ -60,23 +73,62 @@ def load(path: Path, description: dict[str, Any]) -> dict[str, Any]:
     ConfigError
         If it belongs to something else, naming the first difference.
     """
+    told, state = read(path)
+    found = _difference(told, json.loads(json.dumps(description)))
+    if found:
+        raise ConfigError(f"{path} is another simulation's checkpoint: {found}")
+    return state
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the description and the state that `save` wrote.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, truncated or damaged, or no checkpoint.
+    """
     try:
+        _check(no_link(path))
         with np.load(path, allow_pickle=False) as file:
             members = {name: file[name] for name in file.files}
         texts = [json.loads(members.pop(name).tobytes()) for name in (DESCRIPTION, STATE)]
         state = _unpacked(texts[1], [members[str(k)] for k in range(len(members))])
-    except (OSError, EOFError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
+    except Exception as error:  # zip, NumPy and JSON raise what comes
         raise DataError(
             f"{path}: no checkpoint, or a truncated or damaged one ({error}); take an earlier one"
         ) from error
-    found = _difference(texts[0], json.loads(json.dumps(description)))
-    if found:
-        raise ConfigError(f"{path} is another simulation's checkpoint: {found}")
     assert isinstance(state, dict)
-    return state
+    return texts[0], state
 
 
-def _packed(value: Any, arrays: Arrays, where: str) -> Any:
+def _check(path: Path) -> None:
+    """Raise ValueError for a file of another kind or version, or one that was changed."""
+    length = len(MARK) + hashlib.sha256().digest_size
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - length, 0))
+        comment = file.read()
+    if not comment.startswith(MARK):
+        raise ValueError(f"it does not end with the mark {MARK.decode().strip()!r}")
+    if comment[len(MARK) :] != _digest(path):
+        raise ValueError("its checksum does not fit")
+
+
+def _digest(path: Path) -> bytes:
+    """Return the SHA-256 of a file up to the room for it at the end."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        left = file.seek(0, os.SEEK_END) - found.digest_size
+        file.seek(0)
+        while left > 0:
+            piece = file.read(min(PIECE, left))
+            found.update(piece)
+            left -= len(piece)
+    return found.digest()
+
+
+def packed(value: Any, arrays: Arrays, where: str) -> Any:
     """Return `value` as JSON knows it; arrays go to `arrays`."""
     if isinstance(value, np.generic):
         value = value.item()
@@ -87,13 +139,13 @@ def _packed(value: Any, arrays: Arrays, where: str) -> Any:
         return {"array": len(arrays) - 1}
     if isinstance(value, dict):
         items = [
-            (_packed(k, arrays, where), _packed(v, arrays, f"{where}[{k!r}]"))
+            (packed(k, arrays, where), packed(v, arrays, f"{where}[{k!r}]"))
             for k, v in value.items()
         ]
         return {"dict": items}
     if isinstance(value, list | tuple):
         name = "list" if isinstance(value, list) else "tuple"
-        return {name: [_packed(v, arrays, f"{where}[{k}]") for k, v in enumerate(value)]}
+        return {name: [packed(v, arrays, f"{where}[{k}]") for k, v in enumerate(value)]}
     raise ConfigError(
         f"{where} is a {type(value).__name__}: the state() of a process must return plain data and "
         "arrays of numbers to be saved"
@@ -101,7 +153,7 @@ def _packed(value: Any, arrays: Arrays, where: str) -> Any:
 
 
 def _unpacked(value: Any, arrays: Arrays) -> Any:
-    """Return what `_packed` was given."""
+    """Return what `packed` was given."""
     if not isinstance(value, dict):
         return value
     [(kind, content)] = value.items()

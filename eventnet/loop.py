@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from eventnet.errors import ConfigError, DataError
 from eventnet.network import Population, positive
-from eventnet.sources import whole
-from eventnet.world import READ, WRITE, World, check_values
+from eventnet.sources import asked, whole
+from eventnet.world import READ, WRITE, World, check_values, without_state
 
 Floats = NDArray[np.float64]
 Reading = tuple[str, float, ArrayLike]
@@ -90,7 +90,9 @@ class Loop:
         if self.priority == READ:
             command = world.read(self.output, time)
             self.k += 1
-            for name, stamp, values in self.plant.advance(time, self._control_time(), command):
+            with asked(f"at t={time:.9g} s: the plant of {self.output.name}"):
+                readings = list(self.plant.advance(time, self._control_time(), command))
+            for name, stamp, values in readings:
                 self._take(name, stamp, values, time)
             return
         stamp = self._reading_time()
@@ -122,6 +124,8 @@ class Loop:
     def state(self) -> dict[str, Any]:
         """Return the commands given, what is under way, and the plant's own state."""
         waiting = [(t, k, name, values.copy()) for t, k, name, values in sorted(self._waiting)]
+        if not (hasattr(self.plant, "state") and hasattr(self.plant, "restore")):
+            raise without_state(f"the plant of {self.output.name}")
         return {"k": self.k, "taken": self._taken, "waiting": waiting, "plant": self.plant.state()}
 
     def restore(self, saved: dict[str, Any]) -> None:

@@ -22,13 +22,10 @@ from __future__ import annotations
 import difflib
 import json
 import math
-import os
 import re
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from itertools import accumulate
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
@@ -37,12 +34,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from eventnet.errors import ConfigError, EventNetError, RunFolderError
+from eventnet.files import crc32, no_link
+from eventnet.files import written_aside as written_aside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMAT = "eventnet.raster"
 FORMAT_VERSION = 1
+ROW_BYTES = 20  # in memory
+FEW_ROWS = 1000  # below that a file's own overhead counts
 ROW_GROUP = 131_072  # rows that a reader has to decode to find one spike
 
 _SEGMENT = re.compile(r"\d{6,}\.parquet")
@@ -263,52 +264,13 @@ def parquet_table(spikes: Spikes, schema: Any, populations: Sequence[str]) -> An
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
-    """Yield a temporary neighbour of `path` to write; sync it and rename it to `path` at the end.
-
-    Whoever looks at `path` sees the whole new file or what was there before, also after a kill or
-    a power failure. On an error the temporary file is removed.
-
-    Raises
-    ------
-    RunFolderError
-        If the file cannot be written, naming `path`.
-    """
-    aside = path.with_name(f".{path.name}.partial")
-    try:
-        yield aside
-        _sync(aside)
-        aside.replace(path)
-        _sync(path.parent)
-    except BaseException as error:
-        # The folder may be what is wrong, so removing the remains may fail as well.
-        with suppress(OSError):
-            aside.unlink()
-        if isinstance(error, OSError) and not isinstance(error, EventNetError):
-            raise RunFolderError(
-                f"{path}: cannot be written ({error}): free space or choose another place"
-            ) from error
-        raise
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
 def _readable(path: Path) -> Iterator[None]:
     """Turn what pyarrow says about a damaged file into an error that names it."""
-    import pyarrow as pa
-
     try:
         yield
     except (EventNetError, MemoryError):
         raise
-    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+    except Exception as error:
         raise RunFolderError(
             f"{path}: not a readable raster segment ({error}): restore or remove it"
         ) from error
@@ -329,9 +291,14 @@ def _populations_of(path: Path) -> tuple[str, ...]:
         return tuple(json.loads(told[b"populations"]))
 
 
+def _numbered(folder: Path) -> dict[int, Path]:
+    """Return the closed segments by number; temporary files do not match the pattern."""
+    return {int(p.stem): no_link(p) for p in folder.iterdir() if _SEGMENT.fullmatch(p.name)}
+
+
 def _segments_in(folder: Path) -> list[Path]:
-    """Return the closed segments in order; temporary files do not match the pattern."""
-    found = {int(p.stem): p for p in folder.iterdir() if _SEGMENT.fullmatch(p.name)}
+    """Return the closed segments in order."""
+    found = _numbered(folder)
     for number in range(len(found)):
         if number not in found:
             raise RunFolderError(
@@ -358,16 +325,21 @@ class RasterWriter:
         Names that the population codes index.
     segment_rows : int
         Spike events a segment. Two of them bound memory (20 bytes each) and what a killed run loses.
-    resume_rows : int, optional
-        Continue the raster that is there at this many rows, as told by a checkpoint. What was
-        recorded after it is removed. By default a folder that holds a raster is refused.
+    resume : sequence of Segment, optional
+        Go on after these, which were the writer's `segments` at a checkpoint; later ones are removed.
+        By default a folder that holds a raster is refused.
+
+    Attributes
+    ----------
+    segments : list of Segment
+        What is known to be on disk; all of it after `flush`.
 
     Raises
     ------
     RunFolderError
-        If the folder cannot be written, holds a raster already, or has fewer rows than
-        `resume_rows`. After a failed write, which the next call says, the writer is closed;
-        segments on disk stay readable.
+        If the folder cannot be written, holds a raster already, or not all that `resume` names.
+        After a failed write, which the next call says, the writer is closed; segments on disk stay
+        readable.
     ConfigError
         If an argument or a batch breaks the format.
 
@@ -388,7 +360,7 @@ class RasterWriter:
         populations: Sequence[str],
         segment_rows: int = 500_000,
         *,
-        resume_rows: int | None = None,
+        resume: Sequence[Segment] | None = None,
     ) -> None:
         if segment_rows < 1:
             raise ConfigError(f"segment_rows={segment_rows}: must be >= 1")
@@ -398,34 +370,32 @@ class RasterWriter:
         self._raster = self.folder / "raster"
         self._schema = parquet_schema(self.populations)
         self._last = -math.inf
-        self._segment = 0
-        self._stored = 0
+        self.segments: list[Segment] = []
         self._held = 0
         self._closed = False
         try:
             self._raster.mkdir(parents=True, exist_ok=True)
-            there = _segments_in(self._raster)
-            if resume_rows is not None:
-                self._resume(there, resume_rows)
+            if resume is not None:
+                self._go_on(resume)
+            elif _numbered(self._raster):
+                raise RunFolderError(f"{self._raster}: holds a raster: choose another folder")
         except EventNetError:
             raise
         except OSError as error:
             raise RunFolderError(
                 f"{self._raster}: cannot be written ({error}): choose another folder"
             ) from error
-        if resume_rows is None:
-            if there:
-                raise RunFolderError(f"{self._raster}: holds a raster: choose another folder")
-            self._write_header()
+        self._write_header()
         parquet_table(_join([]), self._schema, self.populations)  # imports pandas, if it is there
         self._open, self._other = self._blank(), self._blank()
         self._pen = ThreadPoolExecutor(max_workers=1, thread_name_prefix="raster")
-        self._writing: Future[None] | None = None
+        self._writing: Future[Segment] | None = None
+        self._handed_over = 0  # rows that are being written
 
     @property
     def rows(self) -> int:
         """Spike events appended so far, on disk or not: the recorder position of a checkpoint."""
-        return self._stored + self._held
+        return sum(segment.rows for segment in self.segments) + self._handed_over + self._held
 
     def append(
         self, times: ArrayLike, codes: ArrayLike, neurons: ArrayLike, counts: ArrayLike
@@ -468,6 +438,12 @@ class RasterWriter:
             self._closed = True
             self._pen.shutdown()
 
+    def abandon(self) -> None:
+        """Accept nothing more, and let go of the open segment; what is being written is finished."""
+        self._closed, self._held = True, 0
+        self._wait()
+        self._pen.shutdown()
+
     def raster(self) -> Raster:
         """Read back the segments that are closed by now."""
         self._wait()
@@ -484,18 +460,34 @@ class RasterWriter:
     ) -> None:
         self.close()
 
+    def bytes_a_row(self) -> float:
+        """Return the size on disk of a spike event, as the latest ones are stored."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if self._held >= FEW_ROWS:
+            table = parquet_table(_cut(self._open, 0, self._held), self._schema, self.populations)
+            with pa.BufferOutputStream() as buffer:
+                pq.write_table(table, buffer, row_group_size=ROW_GROUP, **PARQUET_OPTIONS)
+                return float(buffer.tell() / self._held)
+        if self.segments and self.segments[-1].rows >= FEW_ROWS:
+            path = self._raster / _segment_name(len(self.segments) - 1)
+            return path.stat().st_size / self.segments[-1].rows
+        return float(ROW_BYTES)
+
     def _write_header(self) -> None:
         import pyarrow.parquet as pq
 
         with written_aside(self._raster / _HEADER) as aside:
             pq.write_metadata(self._schema, aside)
 
-    def _write(self, number: int, spikes: Spikes) -> None:
+    def _write(self, number: int, spikes: Spikes) -> Segment:
         import pyarrow.parquet as pq
 
         table = parquet_table(spikes, self._schema, self.populations)
         with written_aside(self._raster / _segment_name(number)) as aside:
             pq.write_table(table, aside, row_group_size=ROW_GROUP, **PARQUET_OPTIONS)
+            return Segment(len(spikes.time), crc32(aside))
 
     def _blank(self) -> Spikes:
         return Spikes._make(np.empty(self.segment_rows, a.dtype) for a in _join([]))
@@ -505,54 +497,52 @@ class RasterWriter:
         self._wait()
         if self._held:
             full = _cut(self._open, 0, self._held)
-            self._writing = self._pen.submit(self._write, self._segment, full)
+            self._writing = self._pen.submit(self._write, len(self.segments), full)
             self._open, self._other = self._other, self._open
-            self._segment += 1
-            self._stored += self._held
-            self._held = 0
+            self._handed_over, self._held = self._held, 0
 
     def _wait(self) -> None:
         """Wait until no segment is being written."""
         if self._writing is None:
             return
         try:
-            self._writing.result()
+            self.segments.append(self._writing.result())
         except RunFolderError:
             # Leaving the `with` block must show this error, not the same one from a second attempt.
             self._closed = True
             self._held = 0
             self._writing = None
             raise
-        self._writing = None
+        self._writing, self._handed_over = None, 0
 
-    def _resume(self, segments: list[Path], rows: int) -> None:
-        source = _Folder(self._raster)
-        if source.populations != self.populations:
-            raise RunFolderError(
-                f"{self._raster}: recorded {list(source.populations)}, not "
-                f"{list(self.populations)}: resume with the network that made it"
-            )
-        if not 0 <= rows <= source.rows:
-            raise RunFolderError(
-                f"{self._raster}: resume_rows={rows}: must be in [0, {source.rows}], the rows "
-                "on disk; flush before a checkpoint"
-            )
-        ends = list(accumulate(segment.rows for segment in source.segments))
-        whole = bisect_right(ends, rows)
-        kept = ends[whole - 1] if whole else 0
-        cut = source.segments[whole : whole + 1] if kept < rows else []
-        heads = [_cut(_join(list(source.read_segment(s))), 0, rows - kept) for s in cut]
-        self._segment = whole + len(heads)
+    def _go_on(self, segments: Sequence[Segment]) -> None:
+        there = _numbered(self._raster)
         # The last first: a kill in between leaves a series without a gap.
-        for path in reversed(segments[self._segment :]):
-            path.unlink()
-        for head in heads:
-            self._write(whole, head)
-        self._stored = rows
-        if heads:
-            self._last = float(heads[0].time[-1])
-        elif whole:
-            self._last = source.segments[whole - 1].spans[-1][1]
+        for number in sorted(there, reverse=True):
+            if number >= len(segments):
+                there[number].unlink()
+        if segments:
+            bad = first_damaged(self.folder, segments)
+            if bad is not None:
+                raise RunFolderError(f"{bad}: missing or damaged: take an earlier checkpoint")
+            self._last = _footer(there[len(segments) - 1]).spans[-1][1]
+        self.segments = list(segments)
+
+
+class Segment(NamedTuple):
+    """A segment on disk: its spike events, and the CRC-32 of its file."""
+
+    rows: int
+    checksum: int
+
+
+def first_damaged(folder: Path, segments: Sequence[Segment]) -> Path | None:
+    """Return the first of a run folder's segments that is missing or not as it was written."""
+    for number, segment in enumerate(segments):
+        path = folder / "raster" / _segment_name(number)
+        if not path.is_file() or crc32(no_link(path)) != segment.checksum:
+            return path
+    return None
 
 
 class MemoryRaster:
@@ -631,7 +621,7 @@ class _Memory:
         yield _window(self.spikes, start, stop)
 
 
-class _Segment(NamedTuple):
+class _Footer(NamedTuple):
     path: Path
     rows: int
     spans: tuple[tuple[float, float], ...]  # first and last time of each row group, in seconds
@@ -664,7 +654,7 @@ class _Folder:
                 yield _window(batch, start, stop)
 
     def read_segment(
-        self, segment: _Segment, start: float = -math.inf, stop: float = math.inf
+        self, segment: _Footer, start: float = -math.inf, stop: float = math.inf
     ) -> Iterator[Spikes]:
         """Yield the row groups of one segment that the window touches."""
         import pyarrow.parquet as pq
@@ -693,7 +683,7 @@ class _Folder:
         )
 
 
-def _footer(path: Path) -> _Segment:
+def _footer(path: Path) -> _Footer:
     import pyarrow.parquet as pq
 
     with _readable(path):
@@ -702,7 +692,7 @@ def _footer(path: Path) -> _Segment:
         if fields != [(field.name, field.type) for field in parquet_schema([])]:
             raise RunFolderError(f"{path}: not the columns of a raster: restore or remove it")
         times = [metadata.row_group(i).column(0).statistics for i in range(metadata.num_row_groups)]
-        return _Segment(path, metadata.num_rows, tuple((float(t.min), float(t.max)) for t in times))
+        return _Footer(path, metadata.num_rows, tuple((float(t.min), float(t.max)) for t in times))
 
 
 class Raster:

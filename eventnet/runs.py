@@ -5,12 +5,14 @@ from __future__ import annotations
 import fcntl
 import json
 import math
+import platform
 import time
-import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TextIO
 
@@ -18,9 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventnet.errors import DataError, RunFolderError
+from eventnet.files import no_link, understood
 from eventnet.raster import Raster, _Folder
 
 Floats = NDArray[np.float64]
+
+CHECKSUM = "checksum"
 
 LOCK = ".lock"
 _held: dict[Path, TextIO | None] = {}  # the folders that this process writes
@@ -125,8 +130,8 @@ class RunFolder:
         if not path.is_file():
             return {}
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            found = json.loads(no_link(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"{path}: cannot be read ({error}); restore or remove it") from error
         return found if isinstance(found, dict) else {}
 
@@ -254,14 +259,54 @@ class RunFolder:
         return None if told is None else int(told["size"])
 
 
+def sealed(described: dict[str, Any]) -> str:
+    """Return plain data as JSON text, with a checksum of it.
+
+    >>> sealed({"seed": 1}).split()
+    ['{', '"seed":', '1,', '"checksum":', '2164801132', '}']
+    """
+    return json.dumps(described | {CHECKSUM: _checksum(described)}, indent=2) + "\n"
+
+
+def unsealed(path: Path) -> dict[str, Any]:
+    """Return what `sealed` was given.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, damaged or was changed.
+    """
+    try:
+        found = json.loads(no_link(path).read_text(encoding="utf-8"))
+        told = found.pop(CHECKSUM)
+    except Exception as error:  # deeply nested, for one
+        raise DataError(f"{path}: cannot be read ({error!r}); restore it") from error
+    if told != _checksum(found):
+        raise DataError(f"{path}: is damaged or was changed: its checksum does not fit; restore it")
+    assert isinstance(found, dict)
+    return found
+
+
+def _checksum(described: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(described, sort_keys=True).encode())
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for package in ("eventnet", "numpy", "numba", "simpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
 def _arrays(path: Path) -> dict[str, Floats]:
     if not path.is_file():
         return {}
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: cannot be read ({error}); restore or remove it") from error
+    with understood(path, "arrays"), np.load(no_link(path), allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 def span(raster: Raster) -> tuple[float, float]:

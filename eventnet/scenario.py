@@ -28,8 +28,9 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
-from eventnet.errors import ConfigError, RunFolderError
+from eventnet.errors import ConfigError, DataError, RunFolderError
 from eventnet.network import unknown
+from eventnet.record import Record
 from eventnet.resources import folder
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ class Session:
         Not from recordings, but from what comes meanwhile. Only of scenarios in TOML.
     rerun : RerunFile or None
         A file for the Rerun viewer to write into.
+    record : Record or None
+        How the run folder is written; None: without checkpoints.
     """
 
     seed: int
@@ -110,6 +113,7 @@ class Session:
     config: dict[str, Any] = field(default_factory=dict)
     live: LiveOptions | None = None
     rerun: RerunFile | None = None
+    record: Record | None = None
 
     def run(
         self,
@@ -134,14 +138,14 @@ class Session:
             if rerun is not None:
                 rerun.passed(t)
 
+        record = self.record
+        if record is None and not (end is not None and self.folder.exists()):
+            record = Record(self.folder, config=self.config)
+        if record is not None:
+            record.in_parts = end is not None
         if rerun is not None:
             rerun.begin(sim, whole, self.config)
-        run = sim.run(
-            until,
-            record=None if end is not None and self.folder.exists() else self.folder,
-            progress=progress if report or rerun else None,
-            config=self.config,
-        )
+        run = sim.run(until, record=record, progress=progress if report or rerun else None)
         if rerun is not None:
             rerun.end(run)
         return run
@@ -338,10 +342,14 @@ def execute(
     report: Report | None = None,
     live: LiveOptions | None = None,
     rerun: Path | None = None,
+    checkpoint_every: float | None = None,
+    on_divergence: Literal["stop", "halve-lr"] = "stop",
+    resume: bool = False,
 ) -> dict[str, Any]:
     """Run a scenario into a run folder and return the summary that is also its ``metrics.json``.
 
-    With `rerun`, what happens is also written into that file, for the Rerun viewer.
+    With `rerun`, what happens is also written into that file, for the Rerun viewer. With `resume`, `out`
+    the folder of the same run, which goes on from its last checkpoint.
 
     Raises
     ------
@@ -349,9 +357,8 @@ def execute(
         With one clear message; what an earlier run left is never touched.
     """
     from eventnet.engine import ENGINES
-    from eventnet.raster import written_aside
-    from eventnet.runs import writing
-    from eventnet.simulation import versions
+    from eventnet.files import written_aside
+    from eventnet.runs import versions, writing
 
     parameters = scenario.configure(settings)
     if engine not in ENGINES:
@@ -359,21 +366,36 @@ def execute(
     if until is not None and not 0 < until < float("inf"):
         raise ConfigError(f"until={until} s: must be positive and finite")
     target = next_folder(scenario.name) if out is None else out
-    if target.exists():
+    if target.exists() and not resume:
         raise RunFolderError(f"{target}: exists already; choose another folder or remove it")
+    own = scenario.path.parent != folder("sims")
     config = {
         "scenario": scenario.name,
         "parameters": scenario.plain(parameters),
         "last_file": METRICS,  # which says that all is there
+        "file": str(scenario.path.resolve()) if own else scenario.name,
+        "settings": list(settings),
+        "seed": seed,
+        "engine": engine,
+        "until": until,
+        "checkpoint_every": checkpoint_every,
+        "on_divergence": on_divergence,
     }
     if live is not None and scenario.path.suffix != ".toml":
         raise ConfigError(
             f"--live: {scenario.path.name} is no scenario in TOML (eventnet new NAME)"
         )
+    record = Record(
+        target,
+        checkpoint_every=checkpoint_every,
+        resume=resume,
+        on_divergence=on_divergence,
+        config=config,
+    )
     with ExitStack() as stack:
         stack.enter_context(writing(target))
         watch = None if rerun is None else stack.enter_context(_rerun_file(rerun, target))
-        session = Session(seed, engine, until, target, report, config, live, watch)
+        session = Session(seed, engine, until, target, report, config, live, watch, record)
         outcome = scenario.function(parameters, session)
         summary = summarize(scenario, config, seed, engine, outcome) | {"versions": versions()}
         with written_aside(target / METRICS) as path:
@@ -385,6 +407,57 @@ def _rerun_file(path: Path, target: Path) -> AbstractContextManager[RerunFile]:
     from eventnet.export.rerun import rerun_file
 
     return rerun_file(path, target.name)
+
+
+def resume(
+    run_folder: Path,
+    *,
+    until: float | None = None,
+    checkpoint_every: float | None = None,
+    report: Report | None = None,
+) -> tuple[Scenario, dict[str, Any]]:
+    """Go on with a run that ended, was interrupted or killed; return its scenario and the summary.
+
+    Parameters
+    ----------
+    run_folder : Path
+    until, checkpoint_every : float, optional
+        In the place of what the run was given at first, s.
+
+    Raises
+    ------
+    ConfigError
+        If it has reached its end and no later one is given, or its scenario has changed.
+    DataError, RunFolderError
+        If it is no run folder of a scenario, or nothing in it can be used.
+    """
+    from eventnet.record import told_by
+
+    told = told_by(run_folder)
+    if "file" not in told.get("config", {}):
+        raise DataError(
+            f"{run_folder}: was not made by `eventnet run`; use eventnet.Record in a script"
+        )
+    config = told["config"]
+    if until is None:
+        until = config["until"]
+        if (run_folder / METRICS).exists():
+            raise ConfigError(
+                f"{run_folder}: has reached its end; give --until, a later one, to go on"
+            )
+    scenario = load(config["file"])
+    return scenario, execute(
+        scenario,
+        config["settings"],
+        seed=config["seed"],
+        engine=config["engine"],
+        until=until,
+        out=run_folder,
+        report=report,
+        checkpoint_every=checkpoint_every or config["checkpoint_every"],
+        on_divergence=config["on_divergence"],
+        resume=True,
+    )
 
 
 def summarize(

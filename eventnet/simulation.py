@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
-import platform
 import time as wall
 import zlib
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -21,7 +18,7 @@ from eventnet import __version__
 from eventnet.cost import Cost, cost_between, snapshot, spikes_in
 from eventnet.engine import make_engine
 from eventnet.engine.plan import Plan, describe, make_plan
-from eventnet.errors import ConfigError, DataError, RunFolderError
+from eventnet.errors import ConfigError, DataError, Diverged, RunFolderError
 from eventnet.live import GAP, LATENESS, Live, Stream, Wire
 from eventnet.loop import Loop, Plant
 from eventnet.network import (
@@ -34,12 +31,15 @@ from eventnet.network import (
     positive,
 )
 from eventnet.plasticity import Rule
+from eventnet.raster import MemoryRaster
+from eventnet.record import Begun, Record
+from eventnet.runs import versions as versions
+from eventnet.runs import writing
 from eventnet.sources import (
     Periodic,
     Recording,
     Source,
     SpikeTrain,
-    held_at,
     with_hold,
 )
 from eventnet.sources import (
@@ -49,14 +49,17 @@ from eventnet.world import Change, Probe, Sampled, Sampler, World, check_values
 
 if TYPE_CHECKING:
     from eventnet.engine.clocked import ClockedEngine, Scale
-    from eventnet.raster import MemoryRaster, Raster, RasterWriter
+    from eventnet.raster import Raster, RasterWriter
 
 Floats = NDArray[np.float64]
 
 CHECK_VALUES = 1 << 20
 """Values that are checked at a time when a recording is fed."""
 
-PROGRESS_SLICES = 200
+STRETCHES = 1000
+"""Of a run that is watched or recorded: the first; the next ones take about `STRETCH_S`."""
+
+STRETCH_S = 0.2  # s of wall time
 
 BATCH = 1 << 14
 """Spikes that are handed to a recorder together; an engine driven step by step gives few at a time."""
@@ -85,6 +88,8 @@ class Run:
     cost : Cost
     folder : Path or None
         Where it was recorded.
+    probed : dict
+        What each probe read, by population.
     """
 
     start: float
@@ -92,8 +97,8 @@ class Run:
     wall_s: float
     cost: Cost
     folder: Path | None
+    probed: dict[str, Trace] = field(repr=False)
     _raster: Raster | None = field(repr=False)
-    _probes: dict[str, Trace] = field(repr=False)
 
     @property
     def raster(self) -> Raster:
@@ -110,11 +115,11 @@ class Run:
 
     def output(self, population: str) -> Trace:
         """Return what the probe on `population` read during this run."""
-        if population not in self._probes:
+        if population not in self.probed:
             raise ConfigError(
                 f"no probe on {population!r}: call Simulation.probe({population!r}, ...) before run"
             )
-        return self._probes[population]
+        return self.probed[population]
 
 
 class Simulation:
@@ -198,14 +203,16 @@ class Simulation:
         self.clock = clock
         self.adapt = adapt
         self.keeps_raster = raster
+        self.slowed = 1.0  # by `slow_down`
+        self._factor = 1.0  # by `scale_lr`
         self.plan = make_plan(network, plasticity, np.random.default_rng(seed), t0, dtype)
         self._engine = make_engine(engine, self.plan, self._take if raster else None, clock, adapt)
         self.world = World(self._engine, t0)
         self.live = Live(self.world)
         self._probes: dict[str, Probe] = {}
-        self._fed: dict[str, Source | Sampled | SpikeTrain | None] = {}  # None: live, or a plant
+        self.fed: dict[str, Source | Sampled | SpikeTrain | None] = {}  # None: live, or a plant
         self._recorder: RasterWriter | MemoryRaster | None = None
-        self._names, self._code = _coders(self.plan)
+        self.coder_names, self._code = _coders(self.plan)
         self._taken: list[Batch] = []  # spikes that are not yet handed to a recorder
         self._taken_rows = 0
         self._counted = snapshot(self._engine.counters)
@@ -340,7 +347,7 @@ class Simulation:
             kind = "output" if self.network.population(name).kind == "output" else "sensor"
             fed[name] = self._get(name, kind, "close_loop")
         self.world.add(Loop(found, plant, fed, rate, self.now))
-        self._fed |= dict.fromkeys(fed)
+        self.fed |= dict.fromkeys(fed)
 
     # -- live --------------------------------------------------------------------------------------
 
@@ -373,7 +380,7 @@ class Simulation:
         kind = "output" if found.kind == "output" else "sensor"
         found = self._get(found, kind, "listen")
         self.live.listen(found, lateness=lateness, late=late, gap=gap, hold=hold)
-        self._fed[found.name] = None
+        self.fed[found.name] = None
 
     def push(self, population: str, time: float | None, values: ArrayLike) -> bool:
         """Give a reading or a target to a live run, from any thread.
@@ -414,7 +421,7 @@ class Simulation:
 
     def source_of(self, population: Population | str) -> Source | Sampled | SpikeTrain | None:
         """Return what feeds or teaches a population; None if nothing does, a plant or a live input."""
-        return self._fed.get(self.network.population(population).name)
+        return self.fed.get(self.network.population(population).name)
 
     # -- running -----------------------------------------------------------------------------------
 
@@ -469,10 +476,19 @@ class Simulation:
         """
         scale = not_negative(factor, "factor", "scale_lr")
         if at is None:
-            self._engine.scale_lr(scale)
+            self._scale_lr(scale)
         else:
             self._not_past(at, "scale_lr")
-            self.world.add(Change(at, lambda engine: engine.scale_lr(scale)))
+            self.world.add(Change(at, lambda _: self._scale_lr(scale)))
+
+    def _scale_lr(self, factor: float) -> None:
+        self._factor = factor
+        self._engine.scale_lr(factor * self.slowed)
+
+    def slow_down(self, factor: float) -> None:
+        """Let every projection learn at `factor` times its present rate, under any schedule."""
+        self.slowed *= factor
+        self._engine.scale_lr(self._factor * self.slowed)
 
     def bias(self, population: Population | str) -> Floats:
         """Return a copy of a layer's or output's present biases, fixed and learned, shape (size,)."""
@@ -579,9 +595,8 @@ class Simulation:
         self,
         until: float,
         *,
-        record: Path | str | None = None,
+        record: Record | Path | str | None = None,
         progress: Callable[[float, int], None] | None = None,
-        config: dict[str, Any] | None = None,
         live: bool | Wire = False,
     ) -> Run:
         """Simulate up to and with time `until`; call it again to go on.
@@ -590,14 +605,13 @@ class Simulation:
         ----------
         until : float
             Simulated time, s.
-        record : Path or str, optional
+        record : Record, Path or str, optional
             A new folder for the raster, the configuration, what probes read and the weights before and
-            after; `eventnet.runs.RunFolder` reads it. Without it the raster stays in memory. With
-            ``raster=False`` the folder holds no raster.
+            after; `eventnet.runs.RunFolder` reads it. A `Record` can keep checkpoints in it, and go on
+            from them. Without it the raster stays in memory. With ``raster=False`` the folder holds no
+            raster.
         progress : callable, optional
             Called now and then with the simulated time (s) and the spikes so far.
-        config : dict, optional
-            Written into the folder's ``config.json`` beside the network's description.
         live : bool or Wire
             Pace it by the wall clock and give it what is pushed meanwhile. `until` may then be
             infinite: it ends with `live.stop`, or when a wire has ended.
@@ -608,7 +622,45 @@ class Simulation:
             When a state leaves its range; what was recorded before stays readable.
         RunFolderError
             If the folder exists or cannot be written.
+        Interrupted
+            With a record, after Ctrl-C or SIGTERM, when all is on disk.
         """
+        self._check_end(until, bool(live))
+        if isinstance(record, Path | str):
+            record = Record(record)
+        if record is None:
+            return self._run(until, None, progress, live)
+        with writing(record.folder):
+            return self._run(until, record, progress, live)
+
+    def _run(
+        self,
+        until: float,
+        record: Record | None,
+        progress: Callable[[float, int], None] | None,
+        live: bool | Wire,
+    ) -> Run:
+        seen = {name: len(probe.values) for name, probe in self._probes.items()}
+        begun = Begun(self.now, self._counted, seen, self.now)
+        if record is not None:
+            begun = record.begin(self, begun, until, bool(live))
+        self._recorder = record.raster if record is not None else None
+        if self._recorder is None and self.keeps_raster:
+            self._recorder = MemoryRaster(self.coder_names)
+        try:
+            self._engine.advance(-math.inf)  # compiles, if nothing has yet: not part of its time
+            begun.since = wall.perf_counter()
+            if live:
+                self.live.drive(until, None if live is True else live)
+                return self._ended(self.now, begun, record)
+            with nullcontext() if record is None else record.listening():
+                begun = self._drive_on(until, record, begun, progress)
+                return self._ended(until, begun, record)
+        finally:
+            self._close_recorder()
+            self._counted = snapshot(self._engine.counters)
+
+    def _check_end(self, until: float, live: bool) -> None:
         if not (until >= self.now and (math.isfinite(until) or live)):
             raise ConfigError(f"until={until} s: must be finite and at least {self.now} s")
         for q in self.plan.projections:
@@ -619,69 +671,98 @@ class Simulation:
                     )
         if self.clock is not None and until + self.clock == until < math.inf:
             raise ConfigError(f"clock={self.clock} s: is lost in the rounding of t={until} s")
-        folder = None if record is None else Path(record)
-        if folder is None:
-            return self._run(until, None, progress, live)
-        from eventnet.runs import writing
 
-        with writing(folder):
-            self._open_folder(folder, until, config)
-            run = self._run(until, folder, progress, live)
-            self._close_folder(folder, run)
-        return run
-
-    def _run(
+    def _drive_on(
         self,
         until: float,
-        folder: Path | None,
+        record: Record | None,
+        begun: Begun,
         progress: Callable[[float, int], None] | None,
-        live: bool | Wire,
-    ) -> Run:
-        recorder = self._recorder = self._make_recorder(folder)
-        start = self.now
-        before = self._counted
-        seen = {name: len(probe.values) for name, probe in self._probes.items()}
-        self._engine.advance(-math.inf)  # compiles, if nothing has yet: not part of the run's time
-        begin = wall.perf_counter()
-        already = spikes_in(before)
-        try:
-            if live:
-                self.live.drive(until, None if live is True else live)
-            else:
-                self.world.run(
-                    until,
-                    slices=PROGRESS_SLICES if progress else 1,
-                    report=(lambda t: progress(t, spikes_in(self._engine.counters) - already))
-                    if progress
-                    else None,
-                )
-        finally:
-            if recorder is not None:
-                self._hand_on()
-                recorder.close()
-            self._recorder = None
-            self._counted = snapshot(self._engine.counters)
-        return Run(
-            start=start,
-            until=self.now if live else until,
-            wall_s=wall.perf_counter() - begin,
-            cost=cost_between(self.plan, before, self._counted),
-            folder=folder,
-            _raster=None if recorder is None else recorder.raster(),
-            _probes={
-                name: Trace(probe.times[seen[name] : len(probe.values)], probe.values[seen[name] :])
-                for name, probe in self._probes.items()
-            },
+    ) -> Begun:
+        """Run to the end, from an earlier checkpoint with less learning where it diverges."""
+        while True:
+            try:
+                self._drive(until, record, begun, progress)
+                return begun
+            except Diverged as error:
+                back = None if record is None else record.back(self, begun, error)
+                if record is None or back is None:
+                    raise
+                begun, self._recorder = back, record.raster
+
+    def _drive(
+        self,
+        until: float,
+        record: Record | None,
+        begun: Begun,
+        progress: Callable[[float, int], None] | None,
+    ) -> None:
+        """Run in stretches short enough to be watched, to be interrupted and to be saved in between."""
+        already = spikes_in(begun.counted)
+        time, stretch = begun.time, (until - begun.time) / STRETCHES
+        while (record is not None or progress is not None) and time < until:
+            began = wall.perf_counter()
+            mark = math.inf if record is None else record.mark
+            time = min(max(time + stretch, float(np.nextafter(time, math.inf))), mark, until)
+            if time == until:
+                break
+            self.world.approach(time)
+            if record is not None:
+                record.between(self, begun, time)
+            if progress is not None:
+                progress(time, spikes_in(self._engine.counters) - already)
+            took = wall.perf_counter() - began
+            stretch *= min(max(STRETCH_S / max(took, 1e-9), 0.5), 2.0)
+        self.world.run(until)
+        if progress is not None:
+            progress(until, spikes_in(self._engine.counters) - already)
+
+    def _ended(self, until: float, begun: Begun, record: Record | None) -> Run:
+        """Close the raster and the record; return what was done."""
+        wall_s = begun.elapsed
+        self.hand_on()
+        raster = None
+        if self._recorder is not None:
+            self._recorder.close()
+            raster = self._recorder.raster()
+        probed = {
+            name: Trace(probe.times[begun.seen[name] :], probe.values[begun.seen[name] :])
+            for name, probe in self._probes.items()
+        }
+        run = Run(
+            start=begun.start,
+            until=until,
+            wall_s=wall_s,
+            cost=cost_between(self.plan, begun.counted, snapshot(self._engine.counters)),
+            folder=None if record is None else record.folder,
+            probed=probed,
+            _raster=raster,
         )
+        if record is not None:
+            record.end(self, begun, run)
+        return run
+
+    def _close_recorder(self) -> None:
+        """Put on disk what can be; what went wrong before this is what the caller is told."""
+        if self._recorder is not None:
+            with suppress(RunFolderError):
+                self.hand_on()
+                self._recorder.close()
+            self._recorder = None
 
     def state(self) -> dict[str, Any]:
         """Return all that a run changes: the engine's arrays and every process's position."""
-        return {"engine": self._engine.state(), "world": self.world.state()}
+        return {
+            "engine": self._engine.state(),
+            "world": self.world.state(),
+            "lr": (self._factor, self.slowed),
+        }
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Go back to a state of this simulation or of one that was built alike."""
         self._engine.restore(saved["engine"])
-        self.world.restore(saved["world"])
+        self._factor, self.slowed = saved["lr"]
+        self.world.restore(saved["world"], self.network.populations)
         self._taken, self._taken_rows = [], 0
         self._counted = snapshot(self._engine.counters)
 
@@ -697,7 +778,7 @@ class Simulation:
         """
         from eventnet.checkpoint import save
 
-        save(Path(path), self._built(), self.state())
+        save(Path(path), self.built(), self.state())
 
     def load(self, path: Path | str) -> None:
         """Go on from a checkpoint of a simulation that was built, fed and probed alike.
@@ -713,7 +794,7 @@ class Simulation:
         """
         from eventnet.checkpoint import load
 
-        self.restore(load(Path(path), self._built()))
+        self.restore(load(Path(path), self.built()))
 
     # -- inside ------------------------------------------------------------------------------------
 
@@ -727,9 +808,9 @@ class Simulation:
         self._taken.append((times, self._code[codes], neurons, counts))
         self._taken_rows += len(times)
         if self._taken_rows >= BATCH:
-            self._hand_on()
+            self.hand_on()
 
-    def _hand_on(self) -> None:
+    def hand_on(self) -> None:
         """Give the recorder what was taken; what comes between two runs waits for the next."""
         if self._recorder is not None and self._taken:
             self._recorder.append(
@@ -755,7 +836,7 @@ class Simulation:
             raise ConfigError(
                 f"{verb}({population.name!r}): it is a {population.kind}, not a {kind}"
             )
-        if population.name in self._fed or population.constant:
+        if population.name in self.fed or population.constant:
             raise ConfigError(
                 f"{verb}({population.name!r}): it has a source already; join the recordings"
             )
@@ -786,7 +867,7 @@ class Simulation:
                 self._engine.feed(population.index, source)
             else:  # it may be long, and reading it twice may be slow: check what is taken
                 self._engine.feed(population.index, checked)
-        self._fed[population.name] = source
+        self.fed[population.name] = source
 
     def _attach_train(self, population: Population, train: SpikeTrain) -> None:
         if train.size > population.size:
@@ -805,80 +886,22 @@ class Simulation:
                 "its times"
             )
 
-    def _make_recorder(self, folder: Path | None) -> RasterWriter | MemoryRaster | None:
-        from eventnet.raster import MemoryRaster, RasterWriter
-
-        if not self.keeps_raster:
-            return None
-        return MemoryRaster(self._names) if folder is None else RasterWriter(folder, self._names)
-
-    def _open_folder(self, folder: Path, until: float, config: dict[str, Any] | None) -> None:
-        from eventnet.raster import written_aside
-        from eventnet.runs import writing
-
-        if folder.exists():
-            raise RunFolderError(f"{folder}: exists already; choose another folder or remove it")
-        try:
-            folder.mkdir(parents=True)
-        except OSError as error:
-            raise RunFolderError(
-                f"{folder}: cannot be made ({error.strerror}); choose another place"
-            ) from error
-        described = {
-            "config": config or {},
-            **self._describe(),
-            "seed": self.seed,
-            "raster": self.keeps_raster,
-            "start": self.now,
-            "until": until if math.isfinite(until) else None,
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": versions(),
-        }
-        with writing(folder):  # it is there now
-            with written_aside(folder / "config.json") as path:
-                path.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
-            self._keep_weights(folder / "weights-start.npz")
-
-    def _close_folder(self, folder: Path, run: Run) -> None:
-        """Write what is known at the end; ``end.json`` comes last and says that all is there."""
-        from eventnet.raster import written_aside
-
-        self._keep_weights(folder / "weights-end.npz")
-        arrays: dict[str, Floats] = {}
-        for name, trace in run._probes.items():
-            arrays |= {f"{name}/times": trace.times, f"{name}/values": trace.values}
-            source = self._fed.get(name)
-            if source is not None and not isinstance(source, Sampled | SpikeTrain):
-                arrays[f"{name}/given"] = held_at(source, trace.times)
-        with written_aside(folder / "traces.npz") as path, path.open("wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        end = {"until": run.until, "wall_s": run.wall_s, "cost": run.cost.as_dict()}
-        with written_aside(folder / "end.json") as path:
-            path.write_text(json.dumps(end, indent=2) + "\n", encoding="utf-8")
-
-    def _keep_weights(self, path: Path) -> None:
-        from eventnet.raster import written_aside
-
-        weights = {q.name: self.weights(q) for q in self.plan.projections}
-        with written_aside(path) as aside, aside.open("wb") as file:
-            np.savez(file, **weights)  # type: ignore[arg-type]
-
-    def _built(self) -> dict[str, Any]:
+    def built(self) -> dict[str, Any]:
         """Return what a checkpoint must agree with, as plain data."""
         sparse = [(q, *self.plan.ends(q.index)) for q in self.plan.projections if q.sparse]
         return {
             "eventnet": __version__,
-            **self._describe(),
+            **self.describe(),
             "t0": self.plan.t0,
             "synapses": {
                 q.name: zlib.crc32(np.concatenate([pre, post]).astype(np.int64).tobytes())
                 for q, pre, post in sparse
             },
-            "fed": sorted(self._fed),
+            "fed": sorted(self.fed),
             "processes": [type(process).__name__ for process in self.world.processes],
         }
 
-    def _describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """Return what the simulation was made of, as plain data."""
         return {
             "network": self.network.describe(),
@@ -898,14 +921,3 @@ def _coders(plan: Plan) -> tuple[list[str], NDArray[np.int32]]:
     names = [p.name for p in plan.populations] + [coder.name for coder in plan.coders]
     places = np.cumsum(fires, dtype=np.int32) - 1
     return [name for name, on in zip(names, fires, strict=True) if on], places.astype(np.int32)
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that a result depends on."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
-    for package in ("eventnet", "numpy", "numba", "simpy"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eventnet.errors import DataError
+from eventnet.errors import DataError, EventNetError
 from eventnet.network import positive
 
 if TYPE_CHECKING:
@@ -103,6 +104,23 @@ def whole(rate: float) -> float:
     """
     near = float(round(rate))
     return near if near > 0 and 1.0 / near == 1.0 / rate else rate
+
+
+@contextmanager
+def asked(what: str) -> Iterator[None]:
+    """Let whatever a source of the user's raises say which one it was.
+
+    >>> with asked("the camera"):
+    ...     raise OSError("unplugged")
+    Traceback (most recent call last):
+    eventnet.errors.DataError: the camera failed: OSError: unplugged
+    """
+    try:
+        yield
+    except EventNetError:
+        raise
+    except Exception as error:
+        raise DataError(f"{what} failed: {type(error).__name__}: {error}") from error
 
 
 def _table(values: ArrayLike) -> NDArray[np.generic]:
@@ -247,7 +265,8 @@ class Checked:
 
     def block(self, start: int, stop: int) -> tuple[Floats, Floats]:
         """Return times (n,) and values (n, width) of samples `start` to `stop` - 1."""
-        given = self.source.block(start, stop)
+        with asked(f"the source of {self.owner}"):
+            given = self.source.block(start, stop)
         times, values = (np.asarray(array, dtype=np.float64) for array in given)
         self._take("block", start, stop, times, values)
         self._check(values, start)
@@ -303,7 +322,8 @@ class CheckedLevels(Checked):
 
     def codes(self, start: int, stop: int) -> tuple[Floats, Bytes]:
         """Return times (n,) and bytes (n, width) of samples `start` to `stop` - 1."""
-        times, codes = self._coded.codes(start, stop)
+        with asked(f"the source of {self.owner}"):
+            times, codes = self._coded.codes(start, stop)
         times, codes = np.asarray(times, dtype=np.float64), np.asarray(codes)
         self._take("codes", start, stop, times, codes)
         if codes.dtype != np.uint8:

@@ -12,7 +12,7 @@ generator around it only waits.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from heapq import heappush
 from typing import Any, Protocol
 
@@ -23,23 +23,31 @@ from numpy.typing import ArrayLike, NDArray
 from eventnet.engine import Engine
 from eventnet.errors import ConfigError, DataError
 from eventnet.network import Population, positive
-from eventnet.sources import whole
+from eventnet.sources import asked, whole
 
 Floats = NDArray[np.float64]
 
 WRITE, SETTLE, READ = 1, 2, 3
 """SimPy priorities of the three things that happen at one stamp."""
 
+FIRST = 1 << 60
+"""Puts an order before every number that SimPy gives its events."""
+
 
 class Clock(simpy.Environment):
     """A SimPy environment on which events can be put at an absolute time."""
 
-    def at(self, time: float, priority: int = WRITE) -> simpy.Event:
-        """Return an event that happens at `time` exactly, which ``now + (time - now)`` may miss."""
+    def at(self, time: float, priority: int = WRITE, order: int | None = None) -> simpy.Event:
+        """Return an event that happens at `time` exactly, which ``now + (time - now)`` may miss.
+
+        Of those with one time and priority the lowest `order` comes first; without one they come
+        after those that have one, in the order of these calls.
+        """
         event = simpy.Event(self)
         event._ok = True
         event._value = None
-        entry: Any = (time, priority, next(self._eid), event)
+        place = next(self._eid) if order is None else order - FIRST
+        entry: Any = (time, priority, place, event)
         heappush(self._queue, entry)
         return event
 
@@ -81,6 +89,7 @@ class Sampled:
     ----------
     function : callable
         Takes the time in s, returns a reading (or a target) of the population's size.
+        One that remembers more than that offers ``state()`` and ``restore(saved)`` as a `Process` does.
     rate : float
         Samples per second.
     t0 : float
@@ -131,15 +140,26 @@ class Sampler:
     def act(self, world: World, time: float) -> None:
         """Write one sample."""
         self.k += 1
-        world.write(self.population, self.signal.function(time), time)
+        with asked(f"at t={time:.9g} s: the function that feeds {self.population.name}"):
+            values = self.signal.function(time)
+        world.write(self.population, values, time)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether its function says what it remembers."""
+        return hasattr(self.signal.function, "state")
 
     def state(self) -> dict[str, Any]:
-        """Return the number of samples taken."""
-        return {"k": self.k}
+        """Return the number of samples taken, and what the function remembers."""
+        function: Any = self.signal.function
+        return {"k": self.k, "function": function.state() if self.remembers else None}
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Go back to a number of samples taken."""
         self.k = int(saved["k"])
+        function: Any = self.signal.function
+        if self.remembers:
+            function.restore(saved["function"])
 
 
 class Probe:
@@ -260,18 +280,27 @@ class World:
         self._reached = -math.inf  # the stamp before which all has run
         self._settle_at = -math.inf  # the last stamp for which a settle event is queued
         self.observer: Observer | None = None
+        self._waiting: list[tuple[float, Population, Floats]] = []  # writes at times to come
         self.processes: list[Process] = []
-        self._fresh: list[dict[str, Any]] = []
+        self._fresh: list[dict[str, Any] | None] = []
 
     def add(self, process: Process) -> None:
-        """Let a process run from its next stamp on."""
-        self.processes.append(process)
-        self._fresh.append(process.state())
-        self.env.process(self._live(process))
+        """Let a process run from its next stamp on.
 
-    def _live(self, process: Process) -> Generator[simpy.Event, None, None]:
+        At one stamp processes act in the order in which they were added. One without ``state()`` and
+        ``restore()`` can run, but not be saved.
+        """
+        self.processes.append(process)
+        try:
+            self._fresh.append(process.state() if hasattr(process, "state") else None)
+        except ConfigError:  # part of it has none
+            self._fresh.append(None)
+        self.env.process(self._live(len(self.processes) - 1))
+
+    def _live(self, number: int) -> Generator[simpy.Event, None, None]:
+        process = self.processes[number]
         while (time := process.next_time()) < math.inf:
-            yield self.env.at(max(time, self.env.now), process.priority)
+            yield self.env.at(max(time, self.env.now), process.priority, number)
             process.act(self, time)
 
     def write(self, population: Population, values: ArrayLike, time: float) -> None:
@@ -299,9 +328,20 @@ class World:
             )
         check_values(population, array[None, :], f"at t={time:.9g} s")
         if time > self.env.now:
-            self._later(time, WRITE, lambda: self._apply(population, array, time))
+            self._wait(time, population, array)
         else:
             self._apply(population, array, time)
+
+    def _wait(self, time: float, population: Population, values: Floats) -> None:
+        """Write at a time to come."""
+        entry = (time, population, values)
+
+        def apply() -> None:
+            self._waiting = [other for other in self._waiting if other is not entry]
+            self._apply(population, values, time)
+
+        self._waiting.append(entry)
+        self._later(time, WRITE, apply)
 
     def _apply(self, population: Population, values: Floats, time: float) -> None:
         """Write now; what is late takes effect as soon as it can."""
@@ -313,8 +353,11 @@ class World:
         if self.observer is not None:
             self.observer.wrote(population, time, values)
         if time > self._settle_at:
-            self._settle_at = time
-            self._later(time, SETTLE, lambda: self.settle(time))
+            self._settle_later(time)
+
+    def _settle_later(self, time: float) -> None:
+        self._settle_at = time
+        self._later(time, SETTLE, lambda: self.settle(time))
 
     def deliver(self, population: Population, values: Floats, time: float) -> None:
         """Write what was checked, once all that comes before `time` (s) has run.
@@ -351,45 +394,79 @@ class World:
             self.observer.read(population, time, found)
         return found
 
-    def run(
-        self, until: float, slices: int = 1, report: Callable[[float], None] | None = None
-    ) -> None:
-        """Run everything up to and with `until`, calling `report` with the time now and then."""
+    def run(self, until: float) -> None:
+        """Run everything up to and with `until`."""
         start = max(self.settled, self.env.now)
         if until < start:
             raise ConfigError(f"until={until} s: the simulation already stands at {start} s")
-        for k in range(1, slices + 1):
-            time = until if k == slices else start + (until - start) * k / slices
-            while self.env.peek() <= time:
-                self.env.step()
-            if k < slices:
-                self.engine.advance(time)
-            else:
-                self.settle(until)
-            if report is not None:
-                report(time)
+        self._step(until)
+        self.settle(until)
+
+    def approach(self, time: float) -> None:
+        """Run what comes before `time`: going on from there is as if there had been no stop."""
+        self._step(time)
+        self.engine.advance(time)
+
+    def _step(self, time: float) -> None:
+        while self.env.peek() <= time:
+            self.env.step()
 
     def state(self) -> dict[str, Any]:
-        """Return the position of the world and of each process; the engine has its own."""
+        """Return the position of the world and of each process; the engine has its own.
+
+        Raises
+        ------
+        ConfigError
+            For a process without ``state()``, naming it.
+        """
+        for process in self.processes:
+            if not (hasattr(process, "state") and hasattr(process, "restore")):
+                raise without_state(f"the process {type(process).__name__}")
         return {
             "now": self.env.now,
             "settled": self.settled,
+            "settle_at": self._settle_at,
+            "waiting": [(time, p.index, values.copy()) for time, p, values in self._waiting],
             "processes": [process.state() for process in self.processes],
         }
 
     def reset(self) -> None:
         """Go back to t0, every process to where it was when it was added."""
-        self.restore({"now": self.t0, "settled": -math.inf, "processes": self._fresh})
+        fresh = self._fresh
+        self.restore(
+            {
+                "now": self.t0,
+                "settled": -math.inf,
+                "settle_at": -math.inf,
+                "waiting": [],
+                "processes": fresh,
+            }
+        )
 
-    def restore(self, saved: dict[str, Any]) -> None:
-        """Go back to a position that `state` returned, for the same processes."""
+    def restore(self, saved: dict[str, Any], populations: Sequence[Population] = ()) -> None:
+        """Go back to a position that `state` returned, for the same processes and populations."""
         self.env = Clock(initial_time=saved["now"])
         self.settled = saved["settled"]
         self._reached = -math.inf
         self._settle_at = -math.inf
-        for process, fields in zip(self.processes, saved["processes"], strict=True):
+        self._waiting = []
+        for k, (process, fields) in enumerate(zip(self.processes, saved["processes"], strict=True)):
+            if fields is None:
+                raise without_state(f"the process {type(process).__name__}")
             process.restore(fields)
-            self.env.process(self._live(process))
+            self.env.process(self._live(k))
+        for time, index, values in saved["waiting"]:
+            self._wait(time, populations[index], np.array(values))
+        if saved["settle_at"] > saved["now"]:
+            self._settle_later(saved["settle_at"])
+
+
+def without_state(what: str) -> ConfigError:
+    """Return the error that says what cannot be saved."""
+    return ConfigError(
+        f"{what} offers no state() and restore(): what it remembers cannot be saved; add both, as in "
+        "eventnet.world.Process"
+    )
 
 
 def check_values(population: Population, values: Floats, where: str, first: int = 0) -> None:

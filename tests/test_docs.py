@@ -59,7 +59,8 @@ def test_the_normative_documents_name_their_code_and_tests(name: str) -> None:
     assert sum(bool(symbol) for _, symbol in names) > 30
 
 
-def test_the_python_blocks_of_the_docs_run() -> None:
+def test_the_python_blocks_of_the_docs_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     blocks = [
         (document, block)
         for document in DOCS[1:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventnet.errors import ConfigError, RunFolderError
-from eventnet.raster import MemoryRaster, Raster, RasterWriter, Spikes
+from eventnet.raster import MemoryRaster, Raster, RasterWriter, Segment, Spikes
 
 NAMES = ["imu", "camera", "hidden", "hidden.error"]
 
@@ -337,10 +338,14 @@ def test_a_run_killed_before_its_first_segment_is_an_empty_raster(tmp_path: Path
 
 
 @pytest.mark.parametrize("rows", [0, 1, 999, 1_000, 1_001, 2_400, 2_500])
-def test_resuming_continues_at_the_rows_of_the_checkpoint(tmp_path: Path, rows: int) -> None:
+def test_resuming_continues_after_the_segments_of_the_checkpoint(tmp_path: Path, rows: int) -> None:
     first, other = made_up(2_500), made_up(1_500, seed=1)
-    rasters(tmp_path, *first)
-    with RasterWriter(tmp_path, NAMES, 1_000, resume_rows=rows) as writer:
+    with RasterWriter(tmp_path, NAMES, 1_000) as writer:
+        writer.append(*(column[:rows] for column in first))
+        writer.flush()
+        known = list(writer.segments)
+        writer.append(*(column[rows:] for column in first))
+    with RasterWriter(tmp_path, NAMES, 1_000, resume=known) as writer:
         assert writer.rows == rows
         if rows:
             with pytest.raises(ConfigError, match="must not decrease"):
@@ -353,10 +358,8 @@ def test_resuming_continues_at_the_rows_of_the_checkpoint(tmp_path: Path, rows: 
 
 def test_resuming_what_is_not_there_is_refused(tmp_path: Path) -> None:
     rasters(tmp_path, *made_up(100))
-    with pytest.raises(RunFolderError, match=r"resume_rows=101: must be in \[0, 100\]"):
-        RasterWriter(tmp_path, NAMES, resume_rows=101)
-    with pytest.raises(RunFolderError, match="resume with the network"):
-        RasterWriter(tmp_path, ["other"], resume_rows=5)
+    with pytest.raises(RunFolderError, match=r"000000\.parquet: missing or damaged"):
+        RasterWriter(tmp_path, NAMES, resume=[Segment(100, 1)])
     with pytest.raises(RunFolderError, match="holds a raster"):
         RasterWriter(tmp_path, NAMES)
     assert len(Raster.open(tmp_path)) == 100
@@ -381,17 +384,21 @@ def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
         RasterWriter(tmp_path / "file" / "run", NAMES)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
-def test_a_full_disk_names_the_segment_and_keeps_the_earlier_ones(tmp_path: Path) -> None:
+def test_a_refused_write_names_the_segment_and_keeps_the_earlier_ones(tmp_path: Path) -> None:
     columns = made_up(2_500)
     writer = RasterWriter(tmp_path, NAMES, 1_000)
-    # The segment's temporary name leads to a device whose every write fails with ENOSPC.
-    (tmp_path / "raster" / ".000001.parquet.partial").symlink_to("/dev/full")
-    with (
-        pytest.raises(RunFolderError, match=r"000001\.parquet: cannot be written.*No space"),
-        writer,
-    ):
-        writer.append(*columns)
+    writer.append(*(column[:1_000] for column in columns))
+    writer.flush()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, before[1]))  # the kernel refuses more
+    try:
+        with (
+            pytest.raises(RunFolderError, match=r"000001\.parquet: cannot be written.*too large"),
+            writer,
+        ):
+            writer.append(*(column[1_000:] for column in columns))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not list((tmp_path / "raster").glob("*.partial"))
     same(Raster.open(tmp_path).arrays(), *(column[:1_000] for column in columns))
 

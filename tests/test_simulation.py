@@ -84,7 +84,7 @@ def test_hold_lets_a_target_expire() -> None:
     np.testing.assert_array_equal(times, [0.0, 0.5, 1.0, 1.2, 1.7])
     np.testing.assert_array_equal(values[:, 0], [1.0, np.nan, 2.0, 3.0, np.nan])
     sim = learner()
-    del sim._fed["y"]
+    del sim.fed["y"]
     with pytest.raises(en.ConfigError, match=r"hold=0.1 s: give it with recorded targets"):
         sim.teach("y", en.Sampled(lambda t: [t, t], rate=1), hold=0.1)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from faults import hooked, in_child
 
 from eventnet.classifier import PRESETS, WEIGHT_SEED, Settings, Training, initial_weights
 from eventnet.cli import main
@@ -222,6 +226,26 @@ def test_the_scenario_trains_on_any_four_files_and_is_resumed(
     )
     assert "all epochs" in again.output
     assert again.exit_code == 2
+
+    def killed() -> None:
+        """Run it anew, and end with the first epoch."""
+        with hooked(killing_at(CURVE)):
+            scenario(files, tmp_path / "cut", "hidden=50,20", "preset=paper-schedule")
+
+    assert in_child(killed) == -signal.SIGKILL
+    assert len(json.loads((tmp_path / "cut" / CURVE).read_text())["curve"]) == 1
+    resumed = CliRunner().invoke(main, ["run", "--resume", str(tmp_path / "cut"), "--json"])
+    assert json.loads(resumed.stdout)["metrics"] == summary["metrics"]
+
+
+def killing_at(name: str) -> Callable[[str, Path], None]:
+    """Return a hook that kills when a file of this name is in place."""
+
+    def hook(step: str, path: Path) -> None:
+        if (step, path.name) == ("renamed", name):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return hook
 
 
 def broken(files: dict[str, Path], kind: str) -> Path:

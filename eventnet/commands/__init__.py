@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
 import click
 
-from eventnet.errors import ConfigError, EventNetError
+from eventnet.errors import ConfigError, EventNetError, Interrupted
 
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -28,6 +29,9 @@ class Commands(click.Group):
         except EventNetError as error:
             usage = isinstance(error, ConfigError)
             raise (BadUsage if usage else click.ClickException)(str(error)) from error
+        except KeyboardInterrupt as error:
+            click.echo(str(error) or "interrupted", err=True)
+            ctx.exit(128 + (error.signal if isinstance(error, Interrupted) else signal.SIGINT))
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(f"{place}{error.strerror or error}") from error

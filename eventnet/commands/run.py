@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from eventnet.commands import HELP
 from eventnet.commands.progress import running
 
+if TYPE_CHECKING:
+    from eventnet.scenario import Scenario
+
 
 @click.command(context_settings=HELP)
-@click.argument("scenario")
+@click.argument("scenario", required=False)
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a parameter; repeatable."
 )
@@ -35,6 +38,26 @@ from eventnet.commands.progress import running
 @click.option("--until", type=float, metavar="S", help="Stop at this simulated time.")
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="A new run folder. [runs/NAME-k]"
+)
+@click.option(
+    "--checkpoint-every",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="S",
+    help="Keep a state every S simulated seconds, to go on from.",
+)
+@click.option(
+    "--on-divergence",
+    type=click.Choice(["stop", "halve-lr"]),
+    default="stop",
+    show_default=True,
+    help="End, or go back to the last checkpoint and learn at half the rate.",
+)
+@click.option(
+    "--resume",
+    "resumed",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Go on with a run folder, in the place of SCENARIO.",
 )
 @click.option("--live", is_flag=True, help="Readings come by standard input, as JSON lines.")
 @click.option(
@@ -58,13 +81,18 @@ from eventnet.commands.progress import running
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--quiet", is_flag=True, help="No progress bar and no table.")
+@click.pass_context
 def run(
-    scenario: str,
+    context: click.Context,
+    scenario: str | None,
     settings: tuple[str, ...],
     seed: int,
     engine: str,
     until: float | None,
     out: Path | None,
+    checkpoint_every: float | None,
+    on_divergence: Literal["stop", "halve-lr"],
+    resumed: Path | None,
     live: bool,
     port: int | None,
     clock: Literal["sender", "unix"],
@@ -85,9 +113,21 @@ def run(
       eventnet run drone --rerun drone.rrd     # then: rerun drone.rrd
       eventnet run my_robot.toml --live < log.jsonl > outputs.jsonl
       eventnet run my_robot.toml --port 9000 --until 3600
+      eventnet run drone --checkpoint-every 60
+      eventnet run --resume runs/drone-1       after Ctrl-C, or whatever stopped it
     """
-    from eventnet.scenario import LiveOptions, execute, load
+    from eventnet.scenario import LiveOptions, execute, load, resume
 
+    if resumed is not None:
+        _check_resumed(context)
+        with running(silent=quiet or as_json) as report:
+            loaded, summary = resume(
+                resumed, until=until, checkpoint_every=checkpoint_every, report=report
+            )
+        _show(loaded, summary, as_json, quiet, to_stderr=False)
+        return
+    if scenario is None:
+        raise click.UsageError("give a SCENARIO, or --resume RUN")
     loaded = load(scenario)
     options = LiveOptions(port, clock) if live or port is not None else None
     if options is not None:
@@ -103,14 +143,35 @@ def run(
             report=report,
             live=options,
             rerun=rerun,
+            checkpoint_every=checkpoint_every,
+            on_divergence=on_divergence,
         )
+    # Standard output belongs to the outputs of a live run.
+    _show(loaded, summary, as_json, quiet, to_stderr=options is not None)
+    if rerun is not None and not (quiet or as_json):
+        click.echo(f"rerun {rerun}", err=options is not None)
+
+
+def _check_resumed(context: click.Context) -> None:
+    """Refuse what a run folder says itself."""
+    allowed = ("resumed", "until", "checkpoint_every", "as_json", "quiet")
+    given = click.core.ParameterSource.DEFAULT
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if name not in allowed and context.get_parameter_source(name) is not given:
+            raise click.UsageError(
+                f"{parameter.opts[0]}: with --resume the run folder says it; leave it out"
+            )
+
+
+def _show(
+    loaded: Scenario, summary: dict[str, Any], as_json: bool, quiet: bool, to_stderr: bool
+) -> None:
     picture = _draw(Path(summary["folder"]), loaded.name, summary["simulated_s"])
     if as_json:
         click.echo(json.dumps(summary))
-    elif not quiet:  # standard output belongs to the outputs of a live run
-        _print_summary(summary, picture, to_stderr=options is not None)
-        if rerun is not None:
-            click.echo(f"rerun {rerun}", err=options is not None)
+    elif not quiet:
+        _print_summary(summary, picture, to_stderr)
 
 
 def _log_live(quiet: bool) -> None:

@@ -15,6 +15,7 @@ from eventnet.experiment.build import network, signals_of, simulation
 from eventnet.experiment.parts import Experiment, Signal
 from eventnet.experiment.signals import Scaling, hear
 from eventnet.live import GAP, LATENESS, Live
+from eventnet.record import Record
 from eventnet.scenario import LiveOptions, Outcome, Session
 from eventnet.wire import JsonWire
 
@@ -53,7 +54,8 @@ def run_live(experiment: Experiment, session: Session, *, base: Path) -> Outcome
         session.rerun.begin(sim, end, session.config)
     try:
         with stopped_by_signals(sim.live):
-            done = sim.run(end, record=session.folder, config=session.config, live=wire)
+            record = session.record or Record(session.folder, config=session.config)
+            done = sim.run(end, record=record, live=wire)
     finally:
         wire.close()
     if session.rerun is not None:
