@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from eventnet.errors import ConfigError, DataError, EventNetError, at_key
 from eventnet.events import read_aedat4
 from eventnet.experiment import logs
 from eventnet.experiment.parts import UNITS, Column, Signal
+from eventnet.files import understood
 from eventnet.network import unknown
 
 if TYPE_CHECKING:
@@ -72,7 +72,9 @@ class Columns:
 
     def read(self, column: Column) -> Masked:
         """Return a column with one entry a row, empty cells masked."""
-        found: Masked = np.ma.asarray(self.get(self.find(column)))
+        name = self.find(column)
+        with understood(Path(self.file), "a table"):
+            found: Masked = np.ma.asarray(self.get(name))
         if found.ndim == 0:
             raise DataError(f"{column!r} of {self.file}: is a single value; must have rows")
         return found
@@ -191,7 +193,7 @@ def opened(path: Path, signal: Signal) -> Columns:
             return kinds[path.suffix](path, signal)
     except EventNetError:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # the libraries raise what comes
         reason = " ".join(str(error).split())
         with at_key("file"):
             raise DataError(f"{path.name} cannot be read as {path.suffix}: {reason}") from None

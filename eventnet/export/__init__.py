@@ -15,7 +15,8 @@ import numpy as np
 from eventnet.errors import ConfigError, RunFolderError
 from eventnet.export import aer, csv, neo, npz, nwb, parquet, sonata
 from eventnet.export.sorting import Records, SortedOnDisk, bounds_of_sample
-from eventnet.raster import Raster, RasterWriter, Spikes, _Source, written_aside
+from eventnet.files import understood, written_aside
+from eventnet.raster import Raster, RasterWriter, Spikes, _Source
 
 Writer = Callable[[Raster, Path], None]
 Reader = Callable[[Path], tuple[tuple[str, ...], Iterator[Spikes]]]
@@ -230,9 +231,10 @@ def load(
     folder = Path(folder)
     if folder.exists():
         raise RunFolderError(f"{folder}: exists already; choose another folder or remove it")
-    names, batches = read(path)
+    with understood(path, name):
+        names, _ = read(path)
     sizes, sample = [0], [np.empty(0)]
-    for batch in batches:
+    for batch in _batches(path, name):
         sizes.append(batch.time.size)
         sample.append(batch.time[::SAMPLE])
     bounds = bounds_of_sample(np.concatenate(sample), SAMPLE)
@@ -241,13 +243,20 @@ def load(
     with TemporaryDirectory(dir=_made(folder.parent), prefix=".import-") as aside:
         buckets, made = Path(aside, "buckets"), Path(aside, "run")
         buckets.mkdir()
-        records = map(told.seen, map(_records, read(path)[1]))
+        records = map(told.seen, map(_records, _batches(path, name)))
         with RasterWriter(made, names) as writer:
             for block in map(told.seen, SortedOnDisk(records, "time", bounds, buckets)):
                 columns = (block[field] for field in ("time", "population", "neuron", "count"))
                 writer.append(*(np.ascontiguousarray(column) for column in columns))
         made.rename(folder)
     return Raster.open(folder)
+
+
+def _batches(path: Path, name: str) -> Iterator[Spikes]:
+    read = FORMATS[name].read
+    assert read is not None
+    with understood(path, name):
+        yield from read(path)[1]
 
 
 def _made(folder: Path) -> Path:
