@@ -60,6 +60,7 @@ STRETCHES = 1000
 """Of a run that is watched or recorded: the first; the next ones take about `STRETCH_S`."""
 
 STRETCH_S = 0.2  # s of wall time
+FEWEST_STRETCHES = 100
 
 BATCH = 1 << 14
 """Spikes that are handed to a recorder together; an engine driven step by step gives few at a time."""
@@ -700,6 +701,7 @@ class Simulation:
         """Run in stretches short enough to be watched, to be interrupted and to be saved in between."""
         already = spikes_in(begun.counted)
         time, stretch = begun.time, (until - begun.time) / STRETCHES
+        longest = (until - begun.time) / FEWEST_STRETCHES
         while (record is not None or progress is not None) and time < until:
             began = wall.perf_counter()
             mark = math.inf if record is None else record.mark
@@ -712,7 +714,7 @@ class Simulation:
             if progress is not None:
                 progress(time, spikes_in(self._engine.counters) - already)
             took = wall.perf_counter() - began
-            stretch *= min(max(STRETCH_S / max(took, 1e-9), 0.5), 2.0)
+            stretch = min(stretch * min(max(STRETCH_S / max(took, 1e-9), 0.5), 2.0), longest)
         self.world.run(until)
         if progress is not None:
             progress(until, spikes_in(self._engine.counters) - already)

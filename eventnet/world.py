@@ -425,7 +425,7 @@ class World:
         return {
             "now": self.env.now,
             "settled": self.settled,
-            "settle_at": self._settle_at,
+            "settle_at": self._settle_at if self._settle_at > self.env.now else -math.inf,
             "waiting": [(time, p.index, values.copy()) for time, p, values in self._waiting],
             "processes": [process.state() for process in self.processes],
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import resource
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -20,6 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eventnet import files
 from eventnet.errors import ConfigError, RunFolderError
 from eventnet.raster import MemoryRaster, Raster, RasterWriter, Segment, Spikes
 
@@ -403,15 +406,22 @@ def test_a_refused_write_names_the_segment_and_keeps_the_earlier_ones(tmp_path: 
     same(Raster.open(tmp_path).arrays(), *(column[:1_000] for column in columns))
 
 
-def test_nobody_waits_for_a_disk_that_stalls_until_a_second_segment_is_full(tmp_path: Path) -> None:
+def test_nobody_waits_for_a_disk_that_stalls_until_a_second_segment_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     columns = made_up(1_900)
+    goes_on = threading.Event()
+
+    def stalls(step: str, path: Path) -> None:
+        if step == "opened" and path.name == "000000.parquet":
+            assert goes_on.wait(60)
+            raise OSError(errno.EIO, "the disk is gone")
+
+    monkeypatch.setattr(files, "reached", stalls)
     writer = RasterWriter(tmp_path, NAMES, 1_000)
-    # Opening it takes until somebody reads the pipe; then no Parquet can be written there.
-    stalled = tmp_path / "raster" / ".000000.parquet.partial"
-    os.mkfifo(stalled)
     writer.append(*columns)
     assert (writer.rows, len(segments(tmp_path))) == (1_900, 0)
-    os.close(os.open(stalled, os.O_RDONLY))
+    goes_on.set()
     with pytest.raises(RunFolderError, match=r"000000\.parquet: cannot be written"):
         writer.flush()
     writer.close()

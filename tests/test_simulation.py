@@ -165,8 +165,9 @@ def test_progress_is_reported_and_changes_nothing() -> None:
     quiet = learner().run(until=2.0)
     told = learner().run(until=2.0, progress=lambda t, spikes: seen.append((t, spikes)))
     times, spikes = (np.array(column) for column in zip(*seen, strict=True))
-    np.testing.assert_allclose(times, np.linspace(0.0, 2.0, len(seen) + 1)[1:])
-    assert len(seen) > 50
+    steps = np.diff(times, prepend=0.0)
+    assert steps.min() > 0
+    assert steps.max() < 0.02 + 1e-12  # a hundredth of the run
     fired = quiet.raster.arrays().time
     np.testing.assert_array_equal(spikes[:-1], np.searchsorted(fired, times[:-1]))  # before each
     assert seen[-1] == (2.0, len(quiet.raster))  # the last instant is in it

@@ -114,7 +114,7 @@ def run(
       eventnet run my_robot.toml --live < log.jsonl > outputs.jsonl
       eventnet run my_robot.toml --port 9000 --until 3600
       eventnet run drone --checkpoint-every 60
-      eventnet run --resume runs/drone-1       after Ctrl-C, or whatever stopped it
+      eventnet run --resume runs/drone-1       after Ctrl-C, or a kill
     """
     from eventnet.scenario import LiveOptions, execute, load, resume
 
