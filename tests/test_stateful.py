@@ -57,7 +57,7 @@ class Uses(RuleBasedStateMachine):
         self.kept = 0
         self.keep()
 
-    @rule(seconds=st.sampled_from([0.0, 0.01, 0.025, 0.1]) | st.floats(0, 0.1))
+    @rule(seconds=st.sampled_from([0.0, 0.01, 0.025, 0.1, 1.0]) | st.floats(0.1, 0.5))
     def run(self, seconds: float) -> None:
         self.spikes.append(self.sim.run(self.sim.now + seconds).raster.arrays())
         DONE["run"] += 1
@@ -120,11 +120,12 @@ def test_a_simulation_is_what_was_given_to_it_in_any_order() -> None:
     run_state_machine_as_test(
         Uses,
         settings=settings(
-            max_examples=max(settings().max_examples // 10, 8),
+            max_examples=max(settings().max_examples // 10, 20),
+            derandomize=True,  # so that what is counted below is known
             stateful_step_count=12,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )
     assert all(DONE[name] >= 3 for name in ("run", "write", "checkpoint", "resume", "export")), DONE
-    assert DONE["spikes"] > 300, DONE
+    assert DONE["spikes"] > 1000, DONE
