@@ -33,7 +33,9 @@ def browser() -> Iterator[Browser]:
             "reports are opened in Debian's chromium-headless-shell, which is not installed"
         )
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=found, args=["--no-sandbox"], timeout=120_000
+        )
         yield browser
         browser.close()
 
