@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from eventnet.errors import ConfigError
 from eventnet.extras import needed
-from eventnet.plot.style import NEGATIVE, POSITIVE
+from eventnet.plot.style import FAINT, NEGATIVE, POSITIVE
 from eventnet.raster import Raster, written_aside
 from eventnet.world import Sampled
 
@@ -93,6 +93,10 @@ class RerunFile:
             self._stream.send_recording_name(self._stream.get_recording_id())
             text = json.dumps({"config": config, "network": sim.network.describe()}, indent=2)
             self._stream.log("configuration", self._rerun.TextDocument(text), static=True)
+            for p in sim.network.populations:
+                if p.kind == "output":  # beside the outputs, in one view
+                    grey = self._rerun.SeriesLines(colors=[_rgba(FAINT)] * p.size)
+                    self._stream.log(self._entity("targets", p.name), grey, static=True)
             self._every = (until - sim.now) / IMAGES
         if sim is not self._sim:  # a later part may go on with another network
             self._taken = {}
@@ -171,7 +175,7 @@ class RerunFile:
             self._taken[population.name] = k
 
     def _send_spikes(self, raster: Raster) -> None:
-        blue, red = (int(colour[1:], 16) << 8 | 0xFF for colour in (POSITIVE, NEGATIVE))
+        blue, red = np.array([_rgba(POSITIVE), _rgba(NEGATIVE)], np.uint32)
         entities = [self._entity("spikes", name) for name in raster.populations]
         for entity in entities:
             style = self._rerun.SeriesPoints(markers="square", marker_sizes=[1.0])
@@ -180,7 +184,7 @@ class RerunFile:
             for code in np.unique(batch.population_code).tolist():
                 at = batch.population_code == code
                 count = batch.count[at]
-                colours = np.where(count > 0, np.uint32(blue), np.uint32(red))
+                colours = np.where(count > 0, blue, red)
                 columns = [
                     *self._rerun.Scalars.columns(scalars=batch.neuron[at].astype(np.float64)),
                     *self._rerun.SeriesPoints.columns(colors=colours),
@@ -208,31 +212,45 @@ class RerunFile:
             self.send(entity, [time], image.columns(buffer=pixels, format=[form]))
 
     def _blueprint(self, sim: Simulation) -> Any:
-        """Return what the viewer shows first: the spikes amid what came in and what went out."""
+        """Return what the viewer shows first: signals, spikes, weights, a column each."""
         import rerun.blueprint as shown
 
-        views: list[Any] = []
+        silent = shown.PlotLegend(visible=False)
+        signals, spikes = [], []
         for p in sim.network.populations:
             kinds = {"sensor": ["sensors"], "output": ["outputs", "targets"]}.get(p.kind, [])
-            places = [self._entity(kind, p.name) for kind in kinds] if p.size <= LINES else []
-            if p.kind != "output":
-                spikes = shown.TimeSeriesView(
-                    name=f"spikes of {p.name}", origin=self._entity("spikes", p.name)
+            contents = [f"+ /{self._entity(kind, p.name)}" for kind in kinds]
+            if contents and p.size <= LINES:
+                signals.append(
+                    shown.TimeSeriesView(name=p.name, contents=contents, plot_legend=silent)
                 )
-                views.append(spikes)
-            if places:
-                contents = [f"+ /{place}" for place in places]
-                views.insert(0, shown.TimeSeriesView(name=p.name, contents=contents))
-        images = [
+            if p.kind != "output":
+                spikes.append(
+                    shown.TimeSeriesView(
+                        name=f"spikes of {p.name}",
+                        origin=self._entity("spikes", p.name),
+                        plot_legend=silent,
+                    )
+                )
+        weights = [
             shown.Spatial2DView(name=q.name, origin=self._entity("weights", q.name))
             for q in sim.network.projections
         ]
-        columns = [shown.Vertical(*views), *([shown.Vertical(*images)] if images else [])]
+        columns = [views for views in (signals, spikes, weights) if views]
         return shown.Blueprint(
-            shown.Horizontal(*columns, column_shares=[3, 1][: len(columns)]),
-            shown.TimePanel(timeline="time"),
-            collapse_panels=True,
+            shown.Horizontal(
+                *(shown.Vertical(*views) for views in columns),
+                column_shares=[1 if views is weights else 2 for views in columns],
+            ),
+            shown.TimePanel(timeline="time", state="collapsed"),
+            shown.SelectionPanel(state="collapsed"),
+            shown.BlueprintPanel(state="collapsed"),
         )
+
+
+def _rgba(colour: str) -> int:
+    """Return "#rrggbb" as Rerun packs colours."""
+    return int(colour[1:], 16) << 8 | 0xFF
 
 
 class _Rows:
