@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import matplotlib.image
@@ -20,6 +21,7 @@ from click.testing import Result as ClickResult
 
 from eventnet.classifier import PRESETS, Settings
 from eventnet.cli import main
+from eventnet.coding import decode, encode, quantize
 from eventnet.errors import ConfigError
 from eventnet.reproduce import (
     LONG,
@@ -27,6 +29,7 @@ from eventnet.reproduce import (
     Result,
     agrees,
     dense,
+    fig10,
     page,
     rates,
     record,
@@ -38,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("mnist_folder")
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / "docs" / "results" / "paper"
-FIGURES = ("fig1", "fig2", "fig3", "fig4", "fig6", "fig9")  # those that take seconds
+FIGURES = ("fig1", "fig2", "fig3", "fig4", "fig6", "fig9", "fig10")  # those that take seconds
 
 
 @cache
@@ -140,6 +143,33 @@ def test_figure_9_ends_at_one_sum_by_every_rule_and_elsewhere_as_printed() -> No
         "sum, future, Eq. 20 as printed, divided by k_alpha - 1": 385.405,
         "sum, future, Eq. 20 as printed, divided by k_alpha^2 - 1": 194.137,
     }
+
+
+def test_figure_10_is_made_by_the_operators_and_shows_that_both_gains_are_needed() -> None:
+    x, w = (signal[:2000] for signal in fig10.signals())
+    kp, kd = np.array([0.002, 0.05]), np.array([0.2, 5.0, 7.0])
+    found = fig10.maps(x, w, kp, kd)
+    for (i, p), (j, d) in product(enumerate(kp), enumerate(kd)):
+        a = encode(x, p, d)
+        s = quantize(a)
+        assert found.spikes[i, j] == np.abs(s).sum()
+        for values, y in (
+            (found.weights, decode(a * w, p, d)),
+            (found.quantization, decode(s, p, d) * w),
+            (found.both, decode(s * w, p, d)),
+        ):
+            cosine = (x * w) @ y / (np.linalg.norm(x * w) * np.linalg.norm(y))
+            assert values[i, j] == pytest.approx(cosine, rel=1e-9)
+    # Appendix E: high error where kd is small (quantization) or kd >> kp (the weight changes).
+    printed = numbers("fig10")
+    for alone, other, corner in (
+        ("changing weight", "quantization", "kp=0.1, kd=0.1"),
+        ("quantization", "changing weight", "kp=0.001, kd=10"),
+    ):
+        assert printed[f"cosine, {alone} alone, {corner}"] > 0.99
+        assert printed[f"cosine, {other} alone, {corner}"] < 0.65
+        assert printed[f"cosine, both, {corner}"] < 0.65
+    assert printed["cosine, both, the largest"] > 0.95
 
 
 def test_sigma_delta_gives_one_answer_in_any_order_and_costs_less_where_like_follows_like() -> None:
