@@ -60,6 +60,8 @@ class Outcome:
         What became of each sensor's readings (`eventnet.arrivals.Books`), by name.
     live : mapping
         Of a live run: how far it was behind, what was refused.
+    error : float or None
+        What a sweep makes small, such as 1 - R2, of the split that was scored.
     """
 
     run: Run
@@ -68,6 +70,7 @@ class Outcome:
     dense: Mapping[str, int] = field(default_factory=dict)
     arrivals: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     live: Mapping[str, object] = field(default_factory=dict)
+    error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -186,7 +189,11 @@ class Scenario:
 
     def defaults(self) -> dict[str, Any]:
         """Return every parameter with its default."""
-        return self.plain(self.parameters())
+        return self.values()
+
+    def values(self, settings: Sequence[str] = ()) -> dict[str, Any]:
+        """Return every parameter as ``key=value`` settings have it, as plain data, by its key."""
+        return self.plain(self.configure(settings))
 
     def plain(self, parameters: Any) -> dict[str, Any]:
         """Return parameters as plain data."""
@@ -211,6 +218,27 @@ class Scenario:
                 raise unknown(f"parameter of {self.name}", key, types)
             values[key] = _convert(text.strip(), types[key], key)
         return self.parameters(**values)
+
+    def validated(self, settings: Sequence[str]) -> list[str]:
+        """Return settings with which the validation split is scored, and no test data are touched.
+
+        Raises
+        ------
+        ConfigError
+            If the scenario does not say what its validation split is, or the settings want another.
+        """
+        if "validation" not in get_args(get_type_hints(self.parameters).get("score")):
+            raise ConfigError(
+                f"scenario {self.name}: does not say what its validation split is; give its "
+                'Parameters a field score: Literal["test", "validation"], as in sims/drone.py'
+            )
+        for setting in settings:
+            key, _, value = setting.partition("=")
+            if key.strip() == "score" and value.strip() != "validation":
+                raise ConfigError(
+                    f"{setting}: settings are chosen on validation data; leave it out"
+                )
+        return [*settings, "score=validation"]
 
 
 def _convert(text: str, kind: Any, key: str) -> Any:
@@ -485,6 +513,7 @@ def summarize(
         "dense": dict(outcome.dense),
         "guarded": cost.guarded,
         "metrics": dict(outcome.metrics),
+        "error": outcome.error,
         "baselines": {name: dict(row) for name, row in outcome.baselines.items()},
         "arrivals": {name: dict(books) for name, books in outcome.arrivals.items()},
         "live": dict(outcome.live),

@@ -50,6 +50,7 @@ class Parameters:
     schedule: tuple[float, ...] = (1.0, 0.3, 0.1)  # times lr, by equal parts of `learn`
     watch: float = 20.0  # s for which the teacher drives
     trust: float = 0.7  # share of the 3 s stretches after that in which the network drives
+    score: Literal["test", "validation"] = "test"  # validation: other pushes
     film: bool = False  # draw the test into film.gif in the run folder
 
 
@@ -77,9 +78,11 @@ def run(p: Parameters, session: Session) -> Outcome:
         poses, path = lesson.exam.poses[::every], session.folder / "film.gif"
         lesson.exam.body.film(renderer, poses, path, COMMANDS / every)
     complete = result.until == p.learn + p.test
+    figures = lesson.figures() if complete else {}
     return Outcome(
         result,
-        metrics=lesson.figures() if complete else {},
+        metrics=figures,
+        error=figures.get("largest angle rad"),
         baselines=lesson.baselines(session.seed) if complete else {},
     )
 
@@ -117,6 +120,11 @@ def sensors(p: Parameters) -> list[str]:
     return [name for name in SENSORS if name != p.without]
 
 
+def drawn(p: Parameters, seed: int) -> list[int]:
+    """Return the seed of the pushes by which it is scored."""
+    return [seed, 1 if p.score == "test" else 3]
+
+
 class Lesson:
     """The plant: a trial in which teacher and network take turns, then one of the network alone."""
 
@@ -124,7 +132,7 @@ class Lesson:
         self.p = p
         self.feeds = (*sensors(p), *(("force",) if p.learn else ()))
         self.lesson = Trial(p.push, p.learn, [seed, 0])
-        self.exam = Trial(p.push, p.test, [seed, 1], begin=round(p.learn * PHYSICS))
+        self.exam = Trial(p.push, p.test, drawn(p, seed), begin=round(p.learn * PHYSICS))
         rng = np.random.default_rng([seed, 2])
         stretches = int(p.learn * PHYSICS // PUSH_EVERY) + 1
         watched = np.arange(stretches) * PUSH_EVERY < p.watch * PHYSICS
@@ -179,13 +187,13 @@ class Lesson:
     def baselines(self, seed: int) -> dict[str, dict[str, float]]:
         """Return what the teacher, and least squares on the same inputs, make of the same test."""
         p, found = self.p, {}
-        trial = Trial(p.push, p.test, [seed, 1])
+        trial = Trial(p.push, p.test, drawn(p, seed))
         trial.run(lambda readings: trial.body.teacher())
         found["LQR, true state"] = trial.figures()
         if self.noted:
             table = np.array(self.noted)
             weights, *_ = np.linalg.lstsq(table[:, :-1], table[:, -1], rcond=None)
-            trial, inputs = Trial(p.push, p.test, [seed, 1]), Inputs(p)
+            trial, inputs = Trial(p.push, p.test, drawn(p, seed)), Inputs(p)
 
             def fitted(readings: list[Reading]) -> float:
                 return float(inputs.at(len(trial.poses) / COMMANDS, readings) @ weights)

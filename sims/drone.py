@@ -129,10 +129,11 @@ def run(p: Parameters, session: Session) -> Outcome:
         "the same network dense, SGD": r2([dense.forward(x) for x in features[test]], flow[test]),
     }
     read = result.output("flow").values
-    complete = len(read) == len(scored)
+    fit = r2(read[-(test.stop - test.start) :], flow[test]) if len(read) == len(scored) else None
     return Outcome(
         result,
-        metrics={"r2": r2(read[-(test.stop - test.start) :], flow[test])} if complete else {},
+        metrics={} if fit is None else {"r2": fit},
+        error=None if fit is None else 1 - float(np.mean(fit)),
         baselines={name: {"r2": value} for name, value in baselines.items()},
         dense={
             "dense SGD at every target": trained["every target"],

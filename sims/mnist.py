@@ -19,7 +19,7 @@ from eventnet.classifier import PRESETS, Settings
 from eventnet.data import fetch, mnist
 from eventnet.scenario import Outcome, Session
 from eventnet.simulation import Run, Simulation
-from eventnet.trial import Trial
+from eventnet.trial import VALIDATION, Trial
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Parameters:
     adapt: float | None = None
     lr: float | None = None
     lr_end: float | None = None
+    score: Literal["test", "validation"] = "test"  # validation: training samples 50,000 to 59,999
     resume: str = ""  # the folder of an interrupted run
     train_images: str = ""
     train_labels: str = ""
@@ -56,6 +57,8 @@ def run(p: Parameters, session: Session) -> Outcome:
         raise en.ConfigError(f"until={session.until} s: here it is --set epochs=N that ends a run")
     settings = choose(p)
     data = read(p, progress=session.report is not None)
+    if p.score == "validation":
+        settings, data = held_out(p, settings, data)
     n = min(settings.samples, len(data.train_images))
     trial = Trial(replace(settings, samples=n), data, session.seed)
     end = float(settings.epochs * n)
@@ -77,8 +80,9 @@ def run(p: Parameters, session: Session) -> Outcome:
         raise en.ConfigError(f"resume={p.resume}: all epochs of that run are done; see its metrics")
     return Outcome(
         replace(training.last_run, folder=session.folder),
+        error=100 - row["test"]["spiking"],
         metrics={
-            "test %": row["test"]["spiking"],
+            f"{p.score} %": row["test"]["spiking"],
             "minus the perceptron, points": [
                 row["comparison"][k] for k in ("points", "low", "high")
             ],
@@ -87,19 +91,36 @@ def run(p: Parameters, session: Session) -> Outcome:
             "energy a sample, uJ": last["energy_uj"],
         },
         baselines={
-            "the same weights unquantized": {"test %": row["test"]["unquantized"]},
+            "the same weights unquantized": {f"{p.score} %": row["test"]["unquantized"]},
             "perceptron": {
-                "test %": row["test"]["mlp"],
+                f"{p.score} %": row["test"]["mlp"],
                 "additions a sample": row["mlp"]["dense"],
                 "energy a sample, uJ": row["mlp"]["dense_uj"],
             },
             "perceptron, skipping zeros": {
-                "test %": row["test"]["mlp"],
+                f"{p.score} %": row["test"]["mlp"],
                 "additions a sample": row["mlp"]["zero_skipping"],
                 "energy a sample, uJ": row["mlp"]["zero_skipping_uj"],
             },
         },
     )
+
+
+def held_out(p: Parameters, settings: Settings, data: mnist.Mnist) -> tuple[Settings, mnist.Mnist]:
+    """Return what a validation is made with: the validation samples stand for the test images."""
+    if p.samples > VALIDATION.start:
+        raise en.ConfigError(
+            f"samples={p.samples}: {VALIDATION.start:,} training images may be learned with "
+            f"score={p.score}; lower it"
+        )
+    settings = replace(settings, samples=min(settings.samples, VALIDATION.start))
+    images, labels = data.train_images[VALIDATION], data.train_labels[VALIDATION]
+    if not len(images):
+        raise en.ConfigError(
+            f"score={p.score}: there are {len(data.train_images):,} training images; samples 50,000 to "
+            "59,999 are needed"
+        )
+    return settings, data._replace(test_images=images, test_labels=labels)
 
 
 def choose(p: Parameters) -> Settings:

@@ -92,10 +92,12 @@ def run(p: Parameters, session: Session) -> Outcome:
     n = run.cost.readings
     mac = (INT_ADD_PJ + INT_MULTIPLY_PJ) * 1e-6
     accuracy = f"{p.score} %"
+    right = percent(read.argmax(axis=1), labels)
     return Outcome(
         run,
+        error=100 - right,
         metrics={
-            accuracy: percent(read.argmax(axis=1), labels),
+            accuracy: right,
             "events a sample": run.cost.events / n,
             "additions a sample": run.cost.total("additions") / n,
             "multiply-adds a sample": run.cost.total("multiply_adds") / n,

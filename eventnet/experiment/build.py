@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from eventnet.baselines import held, least_squares, r2
 from eventnet.errors import ConfigError, DataError, at_key
-from eventnet.experiment.parts import Experiment, Learning, Part, Score, Signal
+from eventnet.experiment.parts import Experiment, Learning, Part, Phase, Score, Signal
 from eventnet.experiment.signals import Heard, Seen, hear_and_see
 from eventnet.network import Network, unknown
 from eventnet.plasticity import STDP, Past, Reconstruction, Rule
@@ -90,6 +90,7 @@ def build(
     >>> built.until, built.sim.run(built.until).cost.populations["angle"]["events"] > 0
     (0.04, True)
     """
+    experiment = split(experiment)
     heard, seen = _hear_and_see(experiment, Path(base), seed)
     ends = [h.stamps[-1] for h in heard.values()] + [s.train.times[-1] for s in seen.values()]
     last = max(ends, default=math.nan)
@@ -115,6 +116,48 @@ def build(
             sim.probe(name, rate=probe.rate)
     scored = {name: _score_probe(experiment, sim, heard, name, until) for name in experiment.scores}
     return Built(experiment, sim, heard, until, scored)
+
+
+def split(experiment: Experiment) -> Experiment:
+    """Return the experiment whose scores are of the chosen split and that ends with it.
+
+    Examples
+    --------
+    >>> whole = Experiment(
+    ...     tau=0.1,
+    ...     until=9.0,
+    ...     learning=Learning(lr=0.1, phases=[Phase(until=6.0)]),
+    ...     scores={"turn": Score()},
+    ...     validation=[5.0, 6.0],
+    ...     score="validation",
+    ... )
+    >>> chosen = split(whole)
+    >>> chosen.until, chosen.learning.phases[0].until, chosen.scores["turn"].start
+    (6.0, 5.0, 5.0)
+    """
+    if experiment.score == "test":
+        return experiment
+    if experiment.validation is None:
+        with at_key("validation"):
+            raise ConfigError('missing: score = "validation" scores a window, as in [16.0, 20.0] s')
+    start, stop = experiment.validation
+    if not 0 < start < stop <= (experiment.until or math.inf):
+        with at_key("validation"):
+            raise ConfigError(f"{start:g} to {stop:g} s: must lie within the run, after its start")
+    changed: dict[str, Any] = {
+        "until": stop,
+        "scores": dict.fromkeys(experiment.scores, Score(start=start, stop=stop)),
+    }
+    if experiment.learning is not None:
+        phases = experiment.learning.phases or [Phase(until=start)]
+        begins = [0.0, *(phase.until for phase in phases)]
+        kept = [
+            phase.model_copy(update={"until": min(phase.until, start)})
+            for begin, phase in zip(begins, phases, strict=False)
+            if begin < start
+        ]
+        changed["learning"] = experiment.learning.model_copy(update={"phases": kept})
+    return experiment.model_copy(update=changed)
 
 
 def _hear_and_see(
@@ -283,6 +326,20 @@ def score(built: Built, until: float) -> tuple[dict[str, Any], dict[str, dict[st
     return metrics, baselines
 
 
+def error_of(built: Built, metrics: Mapping[str, Any]) -> float | None:
+    """Return the mean over scored outputs of 1 - R2 or, for softmax, of the share of wrong targets."""
+    errors = []
+    for name in built._scored:
+        label = f"{name} " if len(built._scored) > 1 else ""
+        if f"{label}r2" not in metrics:
+            return None
+        if built.experiment.outputs[name].loss == "softmax":
+            errors.append(1 - metrics[f"{label}accuracy %"] / 100)
+        else:
+            errors.append(1 - float(np.mean(metrics[f"{label}r2"])))
+    return float(np.mean(errors)) if errors else None
+
+
 def _features(built: Built, at: Floats) -> Floats:
     fed = [built.heard[name].fed for name in built.experiment.sensors]
     return np.column_stack([held(f.times, np.asarray(f.values), at) for f in fed])
@@ -304,7 +361,13 @@ def run(experiment: Experiment, session: Session, *, base: Path | str = ".") -> 
     if done.folder is not None:
         keep(built, done, done.folder)
     metrics, baselines = score(built, done.until)
-    return Outcome(done, metrics, baselines, arrivals=built.arrivals(done.until))
+    return Outcome(
+        done,
+        metrics,
+        baselines,
+        arrivals=built.arrivals(done.until),
+        error=error_of(built, metrics),
+    )
 
 
 def keep(built: Built, done: Run, folder: Path) -> None:

@@ -170,9 +170,9 @@ def write_starter(path: Path) -> None:
 class FileScenario(Scenario):
     """A scenario whose parameters are the keys of its TOML file."""
 
-    def defaults(self) -> dict[str, Any]:
-        """Return what the file sets, by the path of the key."""
-        return dict(_flat(self.plain(load(self.path))))
+    def values(self, settings: Sequence[str] = ()) -> dict[str, Any]:
+        """Return what the file and ``path.to.key=value`` settings set, by the path of the key."""
+        return dict(_flat(self.plain(self.configure(settings))))
 
     def configure(self, settings: Sequence[str]) -> Experiment:
         """Return the experiment with ``path.to.key=value`` settings applied."""

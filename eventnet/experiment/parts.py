@@ -294,5 +294,12 @@ class Experiment(Part):
     """By name of the population."""
     scores: dict[str, Score] = Field(default_factory=dict)
     """By name of the output."""
+    validation: Pair | None = None
+    """From and to, s: what is scored where score is "validation", as in `eventnet sweep`.
+
+    Learning ends where it begins, the run where it ends.
+    """
+    score: Literal["test", "validation"] = "test"
+    """Which window is scored."""
     recording: RunFolder = RunFolder()
     """What is kept."""
