@@ -15,6 +15,7 @@ from eventnet.commands.raster import raster
 from eventnet.commands.run import run
 from eventnet.commands.runs import compare, runs
 from eventnet.commands.scenarios import graph, new, scenarios, schema
+from eventnet.commands.sweep import sweep
 from eventnet.reproduce.command import reproduce
 
 
@@ -31,6 +32,7 @@ def main() -> None:
       eventnet graph drone -o drone.svg        its network, drawn
       eventnet runs                            what was run, and what came out
       eventnet report runs/drone-1             a page to look around in
+      eventnet sweep drone --grid tau=0.04,0.08 --seeds 5   which parameters?
       eventnet reproduce fig1                  a figure of the paper
       eventnet bench                           how fast it is here
     """
@@ -38,7 +40,7 @@ def main() -> None:
 
 for command in (run, runs, compare, new, schema, scenarios, graph, data, raster, plot, report):
     main.add_command(command)
-for command in (reproduce, bench):
+for command in (sweep, reproduce, bench):
     main.add_command(command)
 
 
