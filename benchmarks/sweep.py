@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 from distributed import Client, wait
-from pyarrow import parquet
 
 from benchmarks.cores import STEPS, Arithmetic
 from benchmarks.environments import ROOT
@@ -32,7 +31,7 @@ from eventnet.raster import written_aside
 from eventnet.reproduce.record import commit, machine
 from eventnet.scenario import load
 from eventnet.sweep.cluster import Grid, connected, sweep
-from eventnet.sweep.folder import SweepFolder
+from eventnet.sweep.folder import TIMES, SweepFolder, read
 from eventnet.sweep.plan import Plan
 from eventnet.sweep.point import Job
 
@@ -77,11 +76,6 @@ def command(folder: Path, what: list[str], *more: str) -> list[str]:
     ]
 
 
-def rows(path: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = parquet.read_table(path).to_pylist() if path.is_file() else []
-    return found
-
-
 def until(true: Callable[[], Any]) -> Any:
     while not (found := true()):
         time.sleep(0.2)
@@ -90,18 +84,17 @@ def until(true: Callable[[], Any]) -> Any:
 
 def killed(folder: Path, what: list[str], points: int) -> dict[str, Any]:
     """Kill a worker after a quarter of the points and the client after half, then go on."""
-    times = folder / "times.parquet"
     client = subprocess.Popen(command(folder, what), cwd=ROOT, stdout=subprocess.DEVNULL)
-    until(lambda: len(rows(times)) >= points // 4 or client.poll() is not None)
-    os.kill(rows(times)[0]["process"], signal.SIGKILL)
-    until(lambda: len(rows(times)) >= points // 2 or client.poll() is not None)
+    until(lambda: len(read(folder, TIMES)) >= points // 4 or client.poll() is not None)
+    os.kill(read(folder, TIMES)[0]["process"], signal.SIGKILL)
+    until(lambda: len(read(folder, TIMES)) >= points // 2 or client.poll() is not None)
     client.kill()
     client.wait()
-    kept = rows(folder / "results.parquet")
+    kept = read(folder)
     done = subprocess.run(command(folder, what), cwd=ROOT, capture_output=True, check=True)
-    again = rows(folder / "results.parquet")
+    again = read(folder)
     new = json.loads(done.stdout)["new"]
-    seconds = [row["wall_s"] for row in rows(times)]
+    seconds = [row["wall_s"] for row in read(folder, TIMES)]
     assert [row for row in again if row["point"] in {r["point"] for r in kept}] == kept
     assert len({(row["tau"], row["lr"], row["seed"]) for row in again}) == len(again) == points
     assert len(kept) + new == points
@@ -109,7 +102,7 @@ def killed(folder: Path, what: list[str], points: int) -> dict[str, Any]:
         "kept": len(kept),
         "new": new,
         "failed": sum(bool(row["failure"]) for row in again),
-        "processes": len({row["process"] for row in rows(times)}),
+        "processes": len({row["process"] for row in read(folder, TIMES)}),
         "point_s": statistics.median(seconds),
         "shortest_s": min(seconds),
     }
@@ -140,7 +133,7 @@ def by_hand(folder: Path, what: list[str]) -> dict[str, Any]:
         order = command(folder / "cluster", what, "--scheduler", address)
         subprocess.run(order, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
     files = [folder / name / "results.parquet" for name in ("here", "cluster")]
-    used = len({row["process"] for row in rows(folder / "cluster" / "times.parquet")})
+    used = len({row["process"] for row in read(folder / "cluster", TIMES)})
     return {"equal": files[0].read_bytes() == files[1].read_bytes(), "workers by hand": used}
 
 

@@ -356,9 +356,12 @@ def test_a_page_marks_a_digit_that_differs(tmp_path: Path) -> None:
     assert "| spikes N, kp=0.1, kd=4 | 68 | 69 ! | 69 ! |" in page.page(tmp_path)
 
 
-def test_the_command_writes_into_the_folder_and_prints_one_object(tmp_path: Path) -> None:
-    done = command("fig9", "--json", "--out", "some/where", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
+def test_the_command_writes_into_the_folder_and_prints_one_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = here("fig9", "--json", "--out", "some/where")
+    assert (done.exit_code, done.stderr) == (0, "")
     printed = json.loads(done.stdout)
     files = printed.pop("files")
     assert printed == json.loads((tmp_path / files["json"]).read_text())

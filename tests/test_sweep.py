@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from distributed import LocalCluster
-from pyarrow import parquet
 
 from eventnet.cli import main
 from eventnet.data import euroc
@@ -24,7 +23,7 @@ from eventnet.errors import ConfigError, RunFolderError
 from eventnet.scenario import load, names
 from eventnet.sweep import cluster
 from eventnet.sweep.axes import axis
-from eventnet.sweep.folder import SweepFolder
+from eventnet.sweep.folder import TIMES, SweepFolder, read
 from eventnet.sweep.plan import Plan
 from eventnet.sweep.point import Job, Point, Unrecorded, figures
 
@@ -94,11 +93,6 @@ def answer(*arguments: str) -> dict[str, Any]:
     return found
 
 
-def table(folder: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = parquet.read_table(f"{folder}/results.parquet").to_pylist()
-    return rows
-
-
 def until(true: Callable[[], Any]) -> Any:
     end = time.monotonic() + 120
     while not (found := true()):
@@ -119,8 +113,7 @@ def test_a_killed_worker_and_a_killed_client_lose_and_double_no_point(
 
     def times() -> list[dict[str, Any]]:
         assert client.poll() is None, "the sweep ended before it could be killed"
-        file = place / "runs/sine-sweep/times.parquet"
-        return parquet.read_table(file).to_pylist() if file.is_file() else []
+        return read(place / "runs/sine-sweep", TIMES)
 
     def workers() -> set[int]:
         return {row["process"] for row in times()}
@@ -132,31 +125,31 @@ def test_a_killed_worker_and_a_killed_client_lose_and_double_no_point(
     finally:
         client.kill()
         client.wait()
-    kept = {row["point"]: row for row in table("runs/sine-sweep")}
+    kept = {row["point"]: row for row in read(place / "runs/sine-sweep")}
     assert 8 < len(kept) < 24
     found = answer(*grid, "--scheduler", scheduler)
     assert (found["points"], found["new"], found["failed"]) == (24, 24 - len(kept), 0)
-    rows = table("runs/sine-sweep")
+    rows = read(place / "runs/sine-sweep")
     assert len({(row["tau"], row["seed"]) for row in rows}) == len(rows) == 24
     assert all(kept.get(row["point"], row) == row for row in rows)
     # In one process or in several, in one sitting or in two, in this order or in that: equal bytes.
     answer(*grid, "--scheduler", scheduler, "--out", "again")
     same = [Path(f, "results.parquet").read_bytes() for f in ("runs/sine-sweep", "again")]
     assert same[0] == same[1]
-    assert "wall clock" in parquet.read_table("again/times.parquet").column_names
+    assert all(row["wall clock"] > 0 for row in read(Path("again"), TIMES))
 
 
 def test_a_point_that_fails_is_recorded_and_stops_nothing(place: Path, scheduler: str) -> None:
     grid = ("sine.py", "--grid", "tau=0.1,1,0.2", "--scheduler", scheduler)
     found = answer(*grid)
     assert (found["points"], found["failed"]) == (3, 1)
-    failed = [row for row in table(found["folder"]) if row["failure"]]
+    failed = [row for row in read(Path(found["folder"])) if row["failure"]]
     assert [(row["tau"], row["failure"]) for row in failed] == [(1.0, "ZeroDivisionError: tau=1.0")]
     assert failed[0]["error"] is None
     assert answer(*grid)["new"] == 0
-    before = table(found["folder"])
+    before = read(Path(found["folder"]))
     assert answer(*grid, "--retry")["failed"] == 1
-    assert table(found["folder"]) == before
+    assert read(Path(found["folder"])) == before
     shown = sweep("show", found["folder"])
     assert "1 failed: ZeroDivisionError: tau=1.0" in shown.output
     assert "3 points; * on the front" in shown.output
@@ -170,7 +163,7 @@ def test_a_search_goes_on_from_the_results_alone(place: Path, scheduler: str) ->
     found = answer(*search, "5")
     assert (found["new"], found["points"]) == (4, 10)
     assert answer(*search, "5")["new"] == 0
-    rows = table(found["folder"])
+    rows = read(Path(found["folder"]))
     assert all(0.05 <= row["tau"] <= 0.5 and row["layers"] in ("[2]", "[2, 2]") for row in rows)
     errors = {(row["error"], row["additions"]) for row in found["front"]}
     means = [
@@ -235,7 +228,7 @@ def test_rows_are_in_one_order_however_they_come(place: Path) -> None:
                 folder.add(point, result, {})
         written.append((place / name / "results.parquet").read_bytes())
     assert written[0] == written[1]
-    rows = table(str(place / "a"))
+    rows = read(place / "a")
     assert [row["tau"] for row in rows] == [2.0, 2.0, 10.0, 10.0, None, None]
 
 
@@ -274,6 +267,50 @@ def test_the_drones_validation_does_not_see_the_test_part(
         found.append(figures(scenario.function(scenario.configure(point.settings), session))[0])
     assert found[0] == found[1]
     assert found[0]["error"] < 1
+
+
+FILE = """
+tau = 0.1
+validation = [2.0, 3.0]
+scores.turn = {}
+[sensors.angle]
+file = "log.csv"
+time = "t"
+columns = ["angle"]
+step = 0.1
+[outputs.turn]
+error_step = 0.1
+teacher = { file = "log.csv", time = "t", columns = ["turn"] }
+[[connections]]
+source = "angle"
+target = "turn"
+[learning]
+lr = 5.0
+phases = [{ until = 2.5 }]
+"""
+
+
+def test_a_files_validation_does_not_see_what_comes_after_it(tmp_path: Path) -> None:
+    t = np.arange(0, 4, 0.02)
+    (tmp_path / "file.toml").write_text(FILE)
+    found = []
+    for later in (0.0, 9.0):
+        angle = np.where(t > 3, later, np.sin(3 * t))
+        rows = np.stack([t, angle, -angle], axis=1)
+        np.savetxt(tmp_path / "log.csv", rows, delimiter=",", header="t,angle,turn", comments="")
+        scenario = load(str(tmp_path / "file.toml"))
+        session = Unrecorded(0, "actors", None, tmp_path / "run")
+        point = Plan(scenario, [], ["sensors.angle.step=0.1,0.2"], [0]).grid()[1]
+        assert point.values["sensors.angle.step"] == 0.2
+        found.append(figures(scenario.function(scenario.configure(point.settings), session))[0])
+    assert found[0] == found[1]
+    assert 0 < found[0]["error"] < 1
+    (tmp_path / "file.toml").write_text(FILE.replace("validation", "# validation"))
+    scenario = load(str(tmp_path / "file.toml"))
+    with pytest.raises(
+        ConfigError, match=r'validation: missing: score = "validation" scores a window'
+    ):
+        scenario.function(scenario.configure(scenario.validated([])), session)
 
 
 def test_whole_parameters_take_whole_values() -> None:

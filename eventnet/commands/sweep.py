@@ -134,7 +134,10 @@ def sweep_run(
             connected(scheduler, workers) as client,
             _live(points.left, folder.results, client, quiet or as_json) as told,
         ):
-            swept(folder.job, points, folder, client, told)
+            try:
+                swept(folder.job, points, folder, client, told)
+            except KeyboardInterrupt:
+                raise click.ClickException("stopped; the same command goes on") from None
         rows, new = list(folder.results.values()), len(folder.results) - before
     _print(target, rows, new, as_json, quiet)
 

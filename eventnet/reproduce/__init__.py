@@ -25,7 +25,7 @@ TARGETS = {
     "fig5": "scores against epochs, operations and energy, on MNIST and Temporal MNIST",
     "fig6": "snippets of adjacent frames of Temporal MNIST",
     "fig9": "four update rules on two spike trains, and their common sum",
-    "fig10": "Appendix E: what changing weights and quantization do, over 32 x 32 pairs of gains",
+    "fig10": "what changing weights and quantization do to a product, at 32 x 32 pairs of gains",
     "table1": "Appendix F: two orders, four depths, beside the perceptron",
     "sigma_delta": "O'Connor and Welling (2016b): changes alone, kp = 0, on both orders",
     "rates": "section 1, example 2: cost against the rate of the sensors, beside the dense network",

@@ -140,7 +140,15 @@ def _numbers(found: Maps) -> list[Number]:
     numbers.append(Number("cosine, both, the largest", float(found.both[i, j])))
     numbers += [Number("kp there", float(KP[i])), Number("kd there", float(KD[j]))]
     numbers.append(Number("spikes N there", int(found.spikes[i, j])))
-    return numbers
+    least = min(float(values.min()) for values in found[:3])
+    ends = np.log10([found.spikes.min(), found.spikes.max()])
+    bar = "the paper's colour bar has ticks from {} to {}"
+    return [
+        *numbers,
+        Number("cosine, the least of all three maps", least, note=bar.format(0.4, "1.0")),
+        Number("log10 of spikes N, the least", float(ends[0]), note=bar.format(1.75, "3.50")),
+        Number("log10 of spikes N, the largest", float(ends[1])),
+    ]
 
 
 def _example(figure: Figure, x: Floats, w: Floats) -> None:

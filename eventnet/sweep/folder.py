@@ -60,7 +60,7 @@ class SweepFolder:
         try:
             self._same(job, about)
             self.results = {row["point"]: row for row in read(path)}
-            self._times = {row["point"]: row for row in _rows(path / TIMES)}
+            self._times = {row["point"]: row for row in read(path, TIMES)}
         except BaseException:
             self._lock.close()
             raise
@@ -148,20 +148,27 @@ def describe(path: Path) -> dict[str, Any]:
     return found
 
 
-def read(path: Path) -> list[Row]:
-    """Return the results of a sweep, a row a point: parameters, seed, what came out or ``failure``."""
-    return _rows(path / RESULTS)
+def read(path: Path, name: str = RESULTS) -> list[Row]:
+    """Return the results of a sweep, a row a point: parameters, seed, what came out or ``failure``.
 
+    A sweep that is under way can be read; `name` says which of its two files.
 
-def _rows(path: Path) -> list[Row]:
-    from pyarrow import ArrowException, parquet
+    Raises
+    ------
+    DataError
+        If the file is damaged.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
 
-    if not path.is_file():
+    file = path / name
+    if not file.is_file():
         return []
     try:
-        rows: list[Row] = parquet.read_table(path).to_pylist()
-    except ArrowException as error:
-        raise DataError(f"{path}: cannot be read ({error}); restore or remove it") from error
+        # At once: PyArrow opens a path several times, and the file may be replaced in between.
+        rows: list[Row] = parquet.read_table(pa.BufferReader(file.read_bytes())).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{file}: cannot be read ({error}); restore or remove it") from error
     return rows
 
 
