@@ -37,17 +37,16 @@ from eventnet.sweep.point import Job
 
 PAGE = ROOT / "docs" / "results" / "sweep.md"
 TAU, LR = "tau=log:0.04:0.16:4", "lr=log:0.005:0.04:4"
-ROUND = 3  # points a worker in a round
-ROUNDS = 5
-DASK = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
-WORKER = [sys.executable, "-m", "distributed.cli.dask_worker"]
+ROUND = 2  # points a worker in a round
+ROUNDS = 3
+DASK = [sys.executable, "-m", "dask"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sweep", description=__doc__)
     parser.add_argument("--points", type=int, default=1024, help="a multiple of 16")
     parser.add_argument(
-        "--passes", type=int, default=60, help="over the flight: how long a point is"
+        "--passes", type=int, default=20, help="over the flight: how long a point is"
     )
     given = parser.parse_args()
     seeds, rest = divmod(given.points, 16)
@@ -114,11 +113,11 @@ def cluster_by_hand(folder: Path) -> Iterator[str]:
     file = folder / "scheduler.json"
     where = ["--scheduler-file", str(file)]
     quiet = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    scheduler = [*DASK, *where, "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+    scheduler = [*DASK, "scheduler", *where, "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
     started = [subprocess.Popen(scheduler, **quiet)]  # type: ignore[call-overload]
     try:
         until(file.is_file)
-        worker = [*WORKER, *where, "--nthreads", "1", "--no-dashboard"]
+        worker = [*DASK, "worker", *where, "--nthreads", "1", "--no-dashboard"]
         started += [subprocess.Popen(worker, **quiet) for _ in range(2)]  # type: ignore[call-overload]
         yield json.loads(file.read_text())["address"]
     finally:

@@ -45,7 +45,7 @@ def sweep() -> None:
 
     \b
     Examples:
-      eventnet sweep drone --grid tau=0.04,0.08 --grid lr=log:0.005:0.08:5
+      eventnet sweep drone --grid lr=log:0.005:0.08:5 --seeds 3
       eventnet sweep drone --grid hidden_step=log:0.05:1 --search 200
       eventnet sweep run -h                    all options
       eventnet sweep show runs/drone-sweep     table, Pareto front, picture
