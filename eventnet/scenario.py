@@ -5,10 +5,11 @@ A scenario is a Python file, in `sims/` or anywhere, that defines::
     @dataclass(frozen=True)
     class Parameters:          # every field with a default: what `--set key=value` can change
         tau: float = 0.05
+        score: Literal["test", "validation"] = "test"  # `eventnet sweep` sees validation alone
 
     def run(p: Parameters, session: Session) -> Outcome:
         ...
-        return Outcome(run, metrics={...}, baselines={...})
+        return Outcome(run, metrics={...}, baselines={...}, error=...)
 
 The first paragraph of its docstring is its description. Or it is a TOML file: `eventnet.experiment`.
 """
