@@ -9,7 +9,7 @@ import pytest
 from eventnet.scenario import execute, load
 
 
-@pytest.mark.parametrize("seed", [0, 5, 7])
+@pytest.mark.parametrize("seed", [0, 7])
 def test_digits_are_learned_on_a_continuous_clock(seed: int, tmp_path: Path) -> None:
     summary = execute(load("digits"), seed=seed, out=tmp_path / "run")
     spiking = summary["metrics"]
