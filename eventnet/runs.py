@@ -263,7 +263,7 @@ def sealed(described: dict[str, Any]) -> str:
     """Return plain data as JSON text, with a checksum of it.
 
     >>> sealed({"seed": 1}).split()
-    ['{', '"seed":', '1,', '"checksum":', '2164801132', '}']
+    ['{', '"seed":', '1,', '"checksum":', '315744261', '}']
     """
     return json.dumps(described | {CHECKSUM: _checksum(described)}, indent=2) + "\n"
 

@@ -39,6 +39,5 @@ def simulation(scale: float = 1.0) -> en.Simulation:
 
 def record(folder: Path, scale: float = 1.0) -> en.Run:
     """Run it for three seconds into `folder`."""
-    return simulation(scale).run(
-        until=3.0, record=folder, config={"scenario": "test", "parameters": {}}
-    )
+    config = {"scenario": "test", "parameters": {}}
+    return simulation(scale).run(until=3.0, record=en.Record(folder, config=config))

@@ -39,7 +39,7 @@ class _Sweep(Commands):
 
 @click.group(cls=_Sweep, context_settings=HELP)
 def sweep() -> None:
-    """Run a scenario with many parameters and seeds, on all cores or a cluster.
+    """Run a scenario over a grid or a search, on all cores.
 
     Only the validation split is seen. Stopped, the same command goes on.
 
@@ -99,7 +99,7 @@ def sweep_run(
 
     \b
     Examples:
-      eventnet sweep drone --grid tau=lin:0.04:0.12:5 --seeds 3
+      eventnet sweep run drone --grid tau=lin:0.04:0.12:5 --seeds 3
       eventnet sweep my_robot.toml --grid layers.hidden.step=log:0.05:2:12
       eventnet sweep drone --grid hidden=log:10:200 --grid lr=log:0.005:0.1 \\
         --search 200 --set passes=10
