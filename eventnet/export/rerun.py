@@ -3,8 +3,9 @@
 The timeline ``time`` is simulated time in whole nanoseconds. Entities: ``sensors/NAME`` and
 ``targets/NAME``, a row a reading; ``outputs/NAME``, a row whenever one was read; ``spikes/NAME``, a row
 a spike, the neuron as its height, the sign as its colour, beside the signed ``count``;
-``weights/PROJECTION``, an image (float32, senders down, receivers across) at the start, at the end and
-between. Rerun's library sends nothing anywhere and starts no viewer here.
+``weights/PROJECTION``, an image (float32, senders down, receivers across) at the start, at the end and,
+where the run stops to be watched, between. Rerun's library sends nothing anywhere and starts no
+viewer here.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ Floats = NDArray[np.float64]
 VALUES = 1 << 16
 """Numbers in a chunk of the file, about: the viewer loads and draws it chunk by chunk."""
 
-IMAGES = 20  # of a projection's weights, in a run
+IMAGES = 20  # of a projection's weights between start and end, at most
 PIXELS = 1 << 22  # of an image of weights, at most
 LINES = 32  # components of a signal that the viewer shows without being asked
 
