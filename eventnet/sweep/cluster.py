@@ -140,6 +140,9 @@ def sweep(
         if not running:
             return
         future = next(finished)
+        if future.status in ("lost", "pending") and client.status == "running":
+            finished.add(future)  # its worker died with the result: it runs again
+            continue
         point = running.pop(future)
         result, times = _result(future)
         points.done(point, result)
