@@ -373,7 +373,8 @@ def failures(bench: Bench, variant: str, share: float, seed: int) -> list[Callab
         if step != HALFWAY and rng.random() < share:
             code = (errno.ENOSPC, errno.EIO)[k % 2]
             made.append(lambda k=k, code=code: bench.failing_write(variant, k, code))
-    for limit in (0, 1000, 3000, 10_000, 30_000)[:: 1 if share == 1 else 2]:
+    largest = max(f.stat().st_size for f in (bench.work / f"{variant}-whole").rglob("*.*"))
+    for limit in [int(largest * k) for k in (0, 0.05, 0.2, 0.5, 0.9)][:: 1 if share == 1 else 2]:
         made.append(lambda limit=limit: bench.full(variant, limit))
     for what in ("checkpoints/0*.npz", "raster/0*.parquet", "config.json"):
         for how in ("cut off", "one bit"):
