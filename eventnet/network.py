@@ -194,12 +194,6 @@ class Network:
     tau : float
         Time constant of every coder that is given none of its own, s.
 
-    Attributes
-    ----------
-    graph : networkx.DiGraph
-        Nodes are population names with the `Population` as attribute ``population``; edges are
-        projections with the `Projection` as attribute ``projection``.
-
     Examples
     --------
     >>> net = Network(tau=0.1)
@@ -213,12 +207,25 @@ class Network:
     """
 
     def __init__(self, *, tau: float) -> None:
-        import networkx as nx
-
         self.tau = positive(tau, "tau", "the network", " s")
-        self.graph: nx.DiGraph = nx.DiGraph()
         self.populations: list[Population] = []
         self.projections: list[Projection] = []
+
+    @property
+    def graph(self) -> nx.DiGraph:
+        """The network as it is now, a `networkx.DiGraph`.
+
+        Nodes are population names with the `Population` as attribute ``population``; edges are
+        projections with the `Projection` as attribute ``projection``.
+        """
+        import networkx as nx  # a tenth of a second, which no run needs
+
+        graph = nx.DiGraph()
+        graph.add_nodes_from((p.name, {"population": p}) for p in self.populations)
+        graph.add_edges_from(
+            (q.source.name, q.target.name, {"projection": q}) for q in self.projections
+        )
+        return graph
 
     def sensor(
         self,
@@ -444,7 +451,7 @@ class Network:
             raise ConfigError(f"{name}: a {post.kind} takes no spikes; connect to a layer")
         if pre.kind == "output":
             raise ConfigError(f"{name}: an output sends no spikes; use a layer with identity")
-        if self.graph.has_edge(pre.name, post.name):
+        if any(q.source is pre and q.target is post for q in self.projections):
             raise ConfigError(f"{name}: already connected; give it all its weights at once")
         pairs, array = _synapses(pre, post, weights, mask, edges, fan_in)
         projection = Projection(
@@ -460,10 +467,8 @@ class Network:
             _bounds(name, bounds, array),
             None if error_step is None else positive(error_step, "error_step", name),
         )
-        self.graph.add_edge(pre.name, post.name, projection=projection)
         cycle = self._cycle(pre.name, post.name) if delay == 0 else []
         if cycle:
-            self.graph.remove_edge(pre.name, post.name)
             raise ConfigError(f"{name}: closes the zero-delay cycle {' -> '.join(cycle)}")
         self.projections.append(projection)
         return projection
@@ -471,9 +476,9 @@ class Network:
     def population(self, which: Population | str) -> Population:
         """Return a population of this network, by itself or by name."""
         name = which.name if isinstance(which, Population) else which
-        if name not in self.graph:
-            raise unknown("population", str(name), self.graph.nodes)
-        found: Population = self.graph.nodes[name]["population"]
+        found = next((p for p in self.populations if p.name == name), None)
+        if found is None:
+            raise unknown("population", str(name), (p.name for p in self.populations))
         if isinstance(which, Population) and which is not found:
             raise ConfigError(f"population {name!r} belongs to another network")
         return found
@@ -525,7 +530,7 @@ class Network:
                 f"population name {name!r}: must begin with a letter and hold only letters, "
                 "digits, '_' and '-'"
             )
-        if name in self.graph:
+        if any(p.name == name for p in self.populations):
             raise ConfigError(f"population name {name!r}: already taken; choose another")
         if isinstance(size, bool) or int(size) != size or size < 1:
             raise ConfigError(f"size={size} on {name}: must be a whole number of at least 1")
@@ -562,7 +567,6 @@ class Network:
             lr=None if lr is None else not_negative(lr, "lr", name),
             constant=constant,
         )
-        self.graph.add_node(name, population=population)
         self.populations.append(population)
         if bias_step is not None:
             one = self._add(

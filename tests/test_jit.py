@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numba
 import numpy as np
 import pytest
@@ -45,3 +48,19 @@ def test_python_may_call_every_kernel() -> None:
 def test_what_a_kernel_raises_reaches_python() -> None:
     with pytest.raises(ZeroDivisionError):
         twice(np.arange(4.0), 0.0)
+
+
+IMPORTED = """
+import sys
+from eventnet.engine.equations import trace_window
+assert trace_window(1.0, 1.0) == 0.5
+print("numba.np.arraymath" in sys.modules)
+"""
+
+
+def test_what_is_in_the_cache_is_loaded_without_what_compiles() -> None:
+    """Numba imports SciPy's BLAS and its own array functions to compile, half of a warm start."""
+    for _ in range(2):  # the first may have to compile
+        command = [sys.executable, "-c", IMPORTED]
+        found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert found == "False\n"

@@ -23,7 +23,6 @@ from numba.core.extending import (
     unbox,
 )
 from numba.core.typing.templates import AttributeTemplate
-from numba.np.arrayobj import make_array, populate_array
 
 Fields = TypeVar("Fields", bound=tuple[Any, ...])
 
@@ -107,6 +106,8 @@ class _Attribute(AttributeTemplate):  # type: ignore[misc]
 @lower_getattr_generic(BoundType)
 def _lower(context: Any, builder: Any, kind: BoundType, table: Any, name: str) -> Any:
     """Make the field from its words of the table."""
+    from numba.np.arrayobj import make_array, populate_array  # only to compile
+
     field = kind.fields[name]
 
     def word(k: int) -> Any:

@@ -68,7 +68,7 @@ def quantize(phi: float, theta: float, drift: float) -> float:
 @inlined
 def later(t: float, candidate: float) -> float:
     """Return `candidate`, or the next representable time after `t` if it does not lie after `t`."""
-    return candidate if candidate > t else float(np.nextafter(t, np.inf))
+    return candidate if candidate > t else math.nextafter(t, math.inf)
 
 
 @inlined
@@ -294,7 +294,7 @@ def first_exit(
             outward = (up <= down and speed >= 0.0) or (down <= up and speed <= 0.0)
             if outward:
                 return later(t, t + elapsed), (1.0 if up <= down else -1.0)
-            step = float(np.nextafter(t + elapsed, np.inf)) - (t + elapsed)
+            step = math.nextafter(t + elapsed, math.inf) - (t + elapsed)
         elapsed += step
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
-from numba import _dynfunc, config, njit
+from numba import _dynfunc, config, types
+from numba.core.caching import FunctionCache
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder, Flags
 from numba.core.compiler_machinery import PassManager, register_pass
@@ -75,24 +77,71 @@ class Kernel(CPUDispatcher):  # type: ignore[misc]
         """Call it from Python: compiled by itself, with all that it calls, and cached."""
         return self._entry(*values)
 
+    def get_call_template(self, args: Any, kws: Any) -> Any:
+        """Compile it for types only: Numba would again for each literal that a caller begins with."""
+        return super().get_call_template([types.unliteral(arg) for arg in args], kws)
+
     @cached_property
     def _entry(self) -> Any:
-        entry = njit(cache=True, **self._options)(self.py_func)
-        # Numba's cache looks at the function's own file only, yet kernels call each other across files:
-        # what was compiled is good as long as none of them has changed.
-        entry._cache._cache_file._source_stamp = _SOURCES
+        entry = Entry(self.py_func, targetoptions=self._options | {"nopython": True})
+        entry.enable_caching()
         return entry
 
 
+class Entry(CPUDispatcher):  # type: ignore[misc]
+    """A kernel as Python calls it."""
+
+    def enable_caching(self) -> None:
+        """Keep what is compiled."""
+        self._cache = KernelCache(self.py_func)
+
+    def compile(self, sig: Any) -> Any:
+        """Load or compile it, without looking for garbage: that took a seventh of the time."""
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return super().compile(sig)
+        finally:
+            if collects:
+                gc.enable()
+
+
+class KernelCache(FunctionCache):  # type: ignore[misc]
+    """Numba's cache of one function, made for kernels."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        # Numba looks at the function's own file only, yet kernels call each other across files:
+        # what was compiled is good as long as none of them has changed.
+        self._cache_file._source_stamp = _SOURCES
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Load what was compiled, without the modules that Numba imports to compile, SciPy among them."""
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)
+
+
 class PartLibrary(JITCodeLibrary):  # type: ignore[misc]
-    """LLVM code to be linked into that of its callers: optimized there, and made machine code there."""
+    """LLVM code of one part: linked with others, and made machine code, once, in what Python calls."""
 
-    def _optimize_final_module(self) -> None:
-        pass
-
-    def _finalize_final_module(self) -> None:
-        self._finalize_dynamic_globals()
+    def finalize(self) -> None:
+        """Leave it as it is."""
         self._finalized = True
+
+    def _get_module_for_linking(self) -> Any:
+        """Return this part with all that it calls."""
+        whole = JITCodeLibrary._get_module_for_linking(self).clone()
+        for library in self._called({}):
+            whole.link_in(JITCodeLibrary._get_module_for_linking(library), preserve=True)
+        return whole
+
+    def _called(self, found: dict[JITCodeLibrary, None]) -> dict[JITCodeLibrary, None]:
+        for library in self._linking_libraries:
+            if library not in found:
+                found[library] = None
+                if isinstance(library, PartLibrary):
+                    library._called(found)
+        return found
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)

@@ -8,7 +8,6 @@ from llvmlite import ir
 from numba import config, types
 from numba.core import cgutils
 from numba.core.extending import intrinsic
-from numba.np.arrayobj import make_array
 
 from eventnet.engine.jit import Array
 
@@ -22,6 +21,8 @@ def prefetch(values: Array, k: int) -> None:
 
 def _prefetch(typing: Any, values: Any, k: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        from numba.np.arrayobj import make_array  # only to compile
+
         data = make_array(signature.args[0])(context, builder, given[0]).data
         byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
