@@ -144,6 +144,8 @@ def estimate(network: Network, rule: Rule | None = ANY_RULE) -> Estimate:
 
 def _state_bytes(network: Network, plan: Plan) -> int:
     """Return the bytes of the compiled engine's arrays without weights, as measured on real engines."""
+    from eventnet.engine.learning import LEDGER
+    from eventnet.engine.local import cell_size
     from eventnet.engine.plan import is_local
 
     total = 20 * 2**16  # the buffer of spikes
@@ -151,7 +153,9 @@ def _state_bytes(network: Network, plan: Plan) -> int:
     total += 270 * sum(p.size for p in network.populations)
     for p in network.populations:
         incoming = [q for q in network.projections if q.target is p]
-        total += 48 * p.size * is_local(p, incoming, plan.has_error[p.index])
+        if is_local(p, incoming, plan.has_error[p.index]):
+            cell = cell_size(p.kind, plan.has_error[p.index], len(plan.coders_of(p.index)))
+            total += (32 + 8 * cell) * p.size
     booked = isinstance(plan.rule, BookedRule)
     for q in network.projections:
         n_in, n_out = q.shape
@@ -159,6 +163,7 @@ def _state_bytes(network: Network, plan: Plan) -> int:
         if learns:
             noted = waits or not booked
             total += 8 * q.synapses * noted + 16 * (n_in + n_out)  # what is booked, and the traces
+            total += 8 * (LEDGER - 2) * n_out * (q.sparse and waits)
         if q.sparse:  # where rows and columns lie
             listed = returns_errors(plan, q) or (learns and not waits)
             total += 4 * q.synapses + 8 * n_in

@@ -131,6 +131,13 @@ def test_arrivals_that_are_no_numbers_diverge_and_touch_nothing_else() -> None:
     assert np.isnan(scratch.arrived[:4]).all()
 
 
+def test_all_that_an_error_needs_of_a_neuron_lies_in_one_line_of_the_cache() -> None:
+    engine = simulate("compiled", case(1, en.STDP(0.3)))[2]
+    record, cells = engine._net.population[3], engine._state.cells
+    assert record["stride"] == 8
+    assert (cells.ctypes.data + cells.itemsize * engine._net.cell_first[3]) % 64 == 0
+
+
 def test_a_projection_without_synapses_is_silent() -> None:
     spikes, weights, _ = simulate("compiled", empty())
     others, theirs, _ = simulate("actors", empty())

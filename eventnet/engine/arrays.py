@@ -49,6 +49,7 @@ POPULATION = np.dtype(
         ("coder", np.int64),  # its first error coder that is listened to; -1: none
         ("matched", np.bool_),  # all that arrives decays with the coder's own tau
         ("local", np.bool_),  # a delivery touches only the neurons that it reaches
+        ("stride", np.int64),  # numbers in a neuron's cell, of a local population
         ("softmax", np.bool_),  # an output with cross-entropy
         ("tolerance", np.float64),  # softmax
         ("error_matched", np.bool_),  # ; of an output: what arrives decays with its error_tau
@@ -73,6 +74,7 @@ PROJECTION = np.dtype(
         ("flipped", np.bool_),  # weights lie by columns, as rows would be short
         ("plastic", np.bool_),
         ("late", np.bool_),  # columns are booked late
+        ("ledgers", np.bool_),  # and rows are sparse
         ("bounded", np.bool_),
         ("lower", np.float64),  # least and largest weight
         ("upper", np.float64),
@@ -137,7 +139,7 @@ class Net(NamedTuple):
     column_row: Array  # the source neuron of each entry of a column
     column_place: Array  # and its place among the projection's weights
     pre_first: Array  # (Q+1,) offset of its presynaptic traces
-    post_first: Array  # (Q+1,) offset of its postsynaptic traces
+    post_first: Array  # (Q+1,) offset of its postsynaptic traces, if they have no ledgers
     booked_first: Array  # (Q+1,) offset of what its synapses have booked
     rule: Array  # (1,) which kernel
     error_driven: Array  # (1,) bool: pairs with error spikes, else with the target's own
@@ -145,7 +147,8 @@ class Net(NamedTuple):
     leaf_first: Array  # (P,) where a sensor's neurons begin among the leaves of the tree
     level_first: Array  # where each level of the tree begins
     local_first: Array  # (P+1,) offset of local populations' lists, each with room for one more
-    cell_first: Array  # (P+1,) offset of the cells of local layers
+    cell_first: Array  # (P+1,) offset of the cells of local populations
+    owed_first: Array  # (Q+1,) offset of what its targets owe, or of their ledgers
     error_tree_first: Array  # (P+1,) offset of the trees of local outputs
     error_levels: Array  # (P+1,) into error_level_first
     error_level_first: Array  # where each level begins in its tree
@@ -184,10 +187,10 @@ class State(NamedTuple):
     projection: Array  # (Q,) of PROJECTION_STATE
     x: Array  # (N,) held reading of a sensor neuron
     period: Array  # (N,) s between its spikes
-    u: Array  # (input traces,) as of `clock`; not of local layers
+    u: Array  # (input traces,) as of `clock`; not of local populations
     slope: Array  # (N,) h': 1 where a unit is on
     phi: Array  # (N,) residual, as of `anchor`; not of local layers
-    cells: Array  # of local layers: input trace and residual of each neuron, side by side
+    cells: Array  # of local populations: all that a delivery changes of a neuron, side by side (`local`)
     anchor: Array  # (N,) s
     cross: Array  # (N,) s, next own spike
     side: Array  # (N,) sign of the threshold that it meets then
@@ -202,7 +205,7 @@ class State(NamedTuple):
     error_side: Array  # (E,)
     error_amplitude: Array  # (input traces,) of an output's error, as of `error_anchor`
     charge: Array  # presynaptic traces; booked late: as of `origin`
-    owed: Array  # per postsynaptic neuron: what its error spikes have added a unit of charge
+    owed: Array  # per postsynaptic neuron: what its error spikes have added a unit of charge; or ledgers
     booked: Array  # per synapse: the part of `owed` in its weight; of past: its open product
     version: Array  # (Q,) counts the changes of `owed`
     seen: Array  # per presynaptic neuron: the version that its row has booked
@@ -258,7 +261,7 @@ class Fired(NamedTuple):
 class Scratch(NamedTuple):
     """Room for one instant; nothing in it outlives the instant.
 
-    What local populations use is left as it was found: NaN in `arrived`, 0 in `coincident`.
+    What local populations use is left as it was found: NaN in `arrived`.
     """
 
     arrived: Array  # (input traces,) summed input of the delivery; NaN: none
@@ -281,7 +284,6 @@ class Scratch(NamedTuple):
     amounts: Array  # what arrives at each of them
     leaving: Array  # whose residuals leave the threshold
     room: Array  # to sort them
-    coincident: Array  # per target of sparse rows that wait: what error spikes now add to a row
 
 
 class Buffer(NamedTuple):

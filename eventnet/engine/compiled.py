@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eventnet.engine import arrays, equations, kernels, learning, sparse, tournament
+from eventnet.engine import arrays, equations, kernels, learning, local, sparse, tournament
 from eventnet.engine.bound import bind
 from eventnet.engine.feeds import Feeds
 from eventnet.engine.plan import Plan
@@ -60,8 +60,6 @@ class CompiledEngine:
         self._feeds = Feeds([p.size for p in plan.populations])
         neurons = int(self._net.first[-1])
         listed = int(self._net.local_first[-1])
-        late = zip(plan.projections, self._net.projection["late"], strict=True)
-        waiting = max([q.shape[1] for q, waits in late if waits and q.sparse], default=0)
         self._scratch = bind(
             arrays.Scratch(
                 arrived=np.full(int(self._net.trace_first[-1]), np.nan),
@@ -84,7 +82,6 @@ class CompiledEngine:
                 amounts=np.zeros(listed),
                 leaving=np.zeros(listed, dtype=np.int64),
                 room=np.zeros(listed, dtype=np.int64),
-                coincident=np.zeros(waiting),
             )
         )
         self.counters = bind(
@@ -178,7 +175,7 @@ class CompiledEngine:
             raise ConfigError(f"{p.name}: has spikes but no signal of its own to read")
         elapsed = max(time - self._state.population["clock"][population], 0.0)
         z: Floats = self._net.bias[a:b].copy()
-        if p.kind == "layer" and self.plan.local[population]:
+        if self.plan.local[population]:
             u = self.cells(population)[0]
         else:
             u = self._state.u[self._net.trace_first[population] :]
@@ -187,9 +184,17 @@ class CompiledEngine:
         return np.where(z > 0.0, z, p.leak * z)
 
     def cells(self, population: int) -> Floats:
-        """Return the traces and the residuals of a local layer, (2, size)."""
-        first = self._net.cell_first
-        return self._state.cells[first[population] : first[population + 1]].reshape(-1, 2).T
+        """Return what the cells of a local population hold, (numbers in a cell, size)."""
+        size, stride = self.plan.populations[population].size, self._net.population["stride"]
+        first, n = self._net.cell_first[population], size * stride[population]
+        return self._state.cells[first : first + n].reshape(size, -1).T
+
+    def owed(self, projection: int) -> Floats:
+        """Return what a projection's targets owe, (n_out,), or their ledgers, (LEDGER, n_out)."""
+        first = self._net.owed_first
+        found = self._state.owed[first[projection] : first[projection + 1]]
+        ledgers = self._net.projection[projection]["ledgers"]
+        return found.reshape(-1, learning.LEDGER).T if ledgers else found
 
     @property
     def learning(self) -> bool:
@@ -220,7 +225,7 @@ class CompiledEngine:
         if net.projection["late"][q]:
             pre, post = self.plan.ends(q)
             charge = state.charge[net.pre_first[q] : net.pre_first[q + 1]]
-            owed = state.owed[net.post_first[q] : net.post_first[q + 1]]
+            owed = self.owed(q)[0] if net.projection["ledgers"][q] else self.owed(q)
             booked = state.booked[net.booked_first[q] : net.booked_first[q + 1]]
             weights += charge[pre] * (owed[post] - booked)
         return weights.astype(np.float64).reshape(self.plan.projections[q].weight_shape)
@@ -336,6 +341,15 @@ def _net(plan: Plan) -> arrays.Net:
         and (on or plan.has_error[q.source.index])
         for q, on, wait in zip(projs, traced, late, strict=True)
     ]
+    ledgers = [q.sparse and wait for q, wait in zip(projs, late, strict=True)]
+    strides = np.array(
+        [
+            local.cell_size(p.kind, plan.has_error[p.index], len(plan.coders_of(p.index)))
+            * plan.local[p.index]
+            for p in pops
+        ],
+        dtype=np.int64,
+    )
     noted = [on and (wait or not booked) for on, wait in zip(traced, late, strict=True)]
     first, spans = _spans(plan, late)
     leaves = arrays.offsets([p.size * (p.kind == "sensor") for p in pops])
@@ -359,6 +373,7 @@ def _net(plan: Plan) -> arrays.Net:
                     [g == (p.tau,) for g, p in zip(plan.groups, pops, strict=True)]
                 ),
                 "local": np.array(plan.local),
+                "stride": strides,
                 "softmax": np.array([p.loss == "softmax" for p in pops]),
                 "tolerance": np.array([p.tolerance for p in pops]),
                 "error_matched": np.array(
@@ -384,6 +399,7 @@ def _net(plan: Plan) -> arrays.Net:
                 "flipped": np.array(flipped, dtype=np.bool_),
                 "plastic": np.array(plan.plastic, dtype=np.bool_),
                 "late": np.array(late, dtype=np.bool_),
+                "ledgers": np.array(ledgers, dtype=np.bool_),
                 "bounded": np.array([q.bounds is not None for q in projs], dtype=np.bool_),
                 "lower": np.array([(q.bounds or (-np.inf, np.inf))[0] for q in projs]),
                 "upper": np.array([(q.bounds or (-np.inf, np.inf))[1] for q in projs]),
@@ -414,19 +430,25 @@ def _net(plan: Plan) -> arrays.Net:
         error_delayed=np.array([q.index for q in projs if q.error_delay > 0], dtype=np.int64),
         weight_first=arrays.offsets([q.synapses for q in projs]),
         pre_first=arrays.offsets([q.shape[0] * on for q, on in zip(projs, traced, strict=True)]),
-        post_first=arrays.offsets([q.shape[1] * on for q, on in zip(projs, traced, strict=True)]),
+        post_first=arrays.offsets(
+            [q.shape[1] * (on and not k) for q, on, k in zip(projs, traced, ledgers, strict=True)]
+        ),
+        owed_first=arrays.offsets(
+            [
+                q.shape[1] * on * (learning.LEDGER if k else 1)
+                for q, on, k in zip(projs, traced, ledgers, strict=True)
+            ]
+        ),
         booked_first=arrays.offsets([q.synapses * on for q, on in zip(projs, noted, strict=True)]),
         bias=np.concatenate([p.bias for p in pops]),
         leaf_first=leaves[:-1],
         level_first=tournament.levels(int(leaves[-1])),
         local_first=arrays.offsets(
-            [(p.size + 1) * local for p, local in zip(pops, plan.local, strict=True)]
+            [(p.size + 1) * listed for p, listed in zip(pops, plan.local, strict=True)]
         ),
+        # From line to line of the cache.
         cell_first=arrays.offsets(
-            [
-                2 * p.size * (local and p.kind == "layer")
-                for p, local in zip(pops, plan.local, strict=True)
-            ]
+            [-(-p.size * n // 8) * 8 for p, n in zip(pops, strides.tolist(), strict=True)]
         ),
         **_error_trees(plan),
         start=np.array([plan.t0]),
@@ -453,8 +475,8 @@ def _coders(plan: Plan) -> dict[str, NDArray[Any]]:
 def _error_trees(plan: Plan) -> dict[str, NDArray[np.int64]]:
     """Return where the trees of local outputs that encode an error lie, and their levels."""
     trees = [
-        tournament.levels(p.size).tolist() if local and encodes and p.kind == "output" else []
-        for p, local, encodes in zip(plan.populations, plan.local, plan.has_error, strict=True)
+        tournament.levels(p.size).tolist() if alone and encodes and p.kind == "output" else []
+        for p, alone, encodes in zip(plan.populations, plan.local, plan.has_error, strict=True)
     ]
     first, levels = arrays.ragged(trees)
     return {
@@ -546,6 +568,8 @@ def _fresh_state(plan: Plan, net: arrays.Net) -> arrays.State:
     n, pops, projs = int(net.first[-1]), len(plan.populations), len(plan.projections)
     sensors = sum(p.size for p in plan.populations if p.kind == "sensor")
     constant = np.array([p.constant for p in plan.populations])
+    cells = arrays.aligned(int(net.cell_first[-1]))
+    _clear_losses(cells, net, plan.t0)
     return arrays.State(
         population=arrays.records(
             arrays.POPULATION_STATE,
@@ -574,7 +598,7 @@ def _fresh_state(plan: Plan, net: arrays.Net) -> arrays.State:
         u=np.zeros(int(net.trace_first[-1])),
         slope=_off(net),
         phi=np.zeros(n),
-        cells=arrays.aligned(int(net.cell_first[-1])),
+        cells=cells,
         anchor=np.full(n, plan.t0),
         cross=np.full(n, np.inf),
         side=np.zeros(n),
@@ -589,7 +613,7 @@ def _fresh_state(plan: Plan, net: arrays.Net) -> arrays.State:
         error_side=np.zeros(int(net.coder_first[-1])),
         error_amplitude=np.zeros(int(net.trace_first[-1])),
         charge=np.zeros(int(net.pre_first[-1])),
-        owed=np.zeros(int(net.post_first[-1])),
+        owed=arrays.aligned(int(net.owed_first[-1])),
         booked=np.zeros(int(net.booked_first[-1])),
         version=np.zeros(projs, dtype=np.int64),
         seen=np.zeros(int(net.pre_first[-1]), dtype=np.int64),
@@ -659,11 +683,24 @@ def _off(net: arrays.Net) -> Floats:
     return np.repeat(np.where(layers, net.population["leak"], 0.0), np.diff(net.first))
 
 
+def _clear_losses(cells: Floats, net: arrays.Net, t: float) -> None:
+    """Let the cells of local outputs have no target and no error, as of `t`."""
+    for p in np.flatnonzero(net.population["stride"] > local.CODERS):
+        stride = net.population["stride"][p]
+        n = (net.first[p + 1] - net.first[p]) * stride
+        mine = cells[net.cell_first[p] : net.cell_first[p] + n].reshape(-1, stride)
+        mine[:, local.LEVEL] = np.nan
+        mine[:, local.ANCHOR] = t
+        mine[:, local.CODERS :: 2] = 0.0
+        mine[:, local.CODERS + 1 :: 2] = np.inf
+
+
 def _clear_errors(state: arrays.State, net: arrays.Net) -> None:
     """Forget targets and errors."""
     for name in ("g", "y", "e", "error_phi"):
         getattr(state, name)[:] = 0.0
     state.gate[:] = _off(net)
     state.error_cross[:] = state.error_tree[:] = np.inf
+    _clear_losses(state.cells, net, float(net.start[0]))
     state.population["error_due"][:] = np.inf
     state.population["timer"][:] = np.inf

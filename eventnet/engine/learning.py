@@ -39,6 +39,11 @@ from eventnet.engine.flights import arriving
 from eventnet.engine.jit import Array, inlined, kernel
 from eventnet.engine.memory import AHEAD, prefetch
 
+# A target's ledger, where rows are sparse and wait, is half a line of the cache: what its synapses are
+# owed, its trace as of `trace_clock`, and what its error spikes of this instant add to a row's change.
+LEDGER = 4
+TRACE, COINCIDENT = 1, 2
+
 # --------------------------------------------------------------------------------------------------
 # Rows and columns
 # --------------------------------------------------------------------------------------------------
@@ -52,12 +57,13 @@ class Synapses(NamedTuple):
 
     weights: Array  # by rows
     booked: Array  # the same for what is booked; none: it does not learn
-    owed: Array  # (n_out,)
+    owed: Array  # (n_out,), or (LEDGER*n_out,)
     charge: Array  # (n_in,)
     seen: Array  # (n_in,)
     version: Array  # (1,)
     counts: Array  # the projection's counters
     late: bool  # columns are booked late
+    ledgers: bool  # and rows are sparse
     flipped: bool  # weights lie by columns
     sparse: bool
     span: Array  # (n_in + 1,) where rows begin, if sparse
@@ -79,12 +85,13 @@ def synapses_of(q: int, net: Net, state: State, weights: Array, counters: Counte
     return Synapses(
         weights[net.weight_first[q] : net.weight_first[q + 1]],
         state.booked[net.booked_first[q] : net.booked_first[q + 1]],
-        state.owed[net.post_first[q] : net.post_first[q + 1]],
+        state.owed[net.owed_first[q] : net.owed_first[q + 1]],
         state.charge[net.pre_first[q] : net.pre_first[q + 1]],
         state.seen[net.pre_first[q] : net.pre_first[q + 1]],
         state.version[q : q + 1],
         counters.projection[q],
         record.late,
+        record.ledgers,
         record.flipped,
         record.sparse,
         net.span[record.span_first : record.span_first + n_in + 1],
@@ -157,7 +164,7 @@ def catch_up(i: int, synapses: Synapses) -> None:
         a, b = row_of(i, synapses)
         synapses.counts[BOOKED] += b - a
         row, booked = synapses.weights[a:b], synapses.booked[a:b]
-        if synapses.sparse:
+        if synapses.ledgers:
             book_reached(row, booked, synapses.owed, synapses.reach[a:b], synapses.charge[i])
         else:
             book(row, booked, synapses.owed, synapses.charge[i])
@@ -172,12 +179,13 @@ def book(row: Array, booked: Array, owed: Array, charge: float) -> None:
 
 
 @kernel
-def book_reached(row: Array, booked: Array, owed: Array, reach: Array, charge: float) -> None:
+def book_reached(row: Array, booked: Array, ledger: Array, reach: Array, charge: float) -> None:
     """Write into a row what it is owed, if it does not reach all targets."""
     for k in range(row.shape[0]):
-        prefetch(owed, reach[min(k + AHEAD, row.shape[0] - 1)])
-        row[k] += charge * (owed[reach[k]] - booked[k])
-        booked[k] = owed[reach[k]]
+        prefetch(ledger, LEDGER * reach[min(k + AHEAD, row.shape[0] - 1)])
+        owed = ledger[LEDGER * reach[k]]
+        row[k] += charge * (owed - booked[k])
+        booked[k] = owed
 
 
 @inlined
@@ -282,7 +290,7 @@ def add_columns(
             for i in range(n_in):
                 arrived[i] += scale * column[i]
             continue
-        due = synapses.owed[j] if late else 0.0
+        due = synapses.owed[LEDGER * j] if late else 0.0
         for m in range(span[j], span[j + 1]):
             i = row[m]
             w = weights[place[m]]
@@ -453,7 +461,8 @@ def book_all(t: float, q: int, net: Net, state: State, synapses: Synapses) -> No
         catch_up(i, synapses)
         synapses.charge[i] = fade(synapses.charge[i], factor)
         synapses.seen[i] = 0
-    synapses.owed[:] = 0.0
+    for k in range(0, synapses.owed.shape[0], LEDGER if synapses.ledgers else 1):
+        synapses.owed[k] = 0.0
     synapses.booked[:] = 0.0
     state.version[q] = 0
     state.projection[q].origin = t
@@ -545,14 +554,19 @@ def learn_booked(
     """
     tau = net.projection[q].pre_tau
     post_tau = net.projection[q].post_tau
-    local = synapses.late and synapses.sparse
     scale = decay(t - state.projection[q].origin, tau)
     charge = synapses.charge
-    trace = state.post[net.post_first[q] : net.post_first[q + 1]]
-    owed = synapses.owed
+    owed, trace = synapses.owed, state.post[net.post_first[q] : net.post_first[q + 1]]
+    effect, stride = scratch.effect, 1
+    if synapses.ledgers:
+        trace, effect, stride = owed[TRACE:], owed[COINCIDENT:], LEDGER
     elapsed = t - state.projection[q].trace_clock
-    if not local or elapsed > CLOCK_PERIOD * post_tau:
+    if not synapses.ledgers:
         fade_all(trace, decay(elapsed, post_tau))
+        state.projection[q].trace_clock = t
+    elif elapsed > CLOCK_PERIOD * post_tau:
+        for j in range(0, trace.shape[0], stride):
+            trace[j] = fade(trace[j], decay(elapsed, post_tau))
         state.projection[q].trace_clock = t
     factor = decay(t - state.projection[q].trace_clock, post_tau)
     rate = state.projection[q].rate
@@ -563,17 +577,16 @@ def learn_booked(
     for_row = rate * net.projection[q].for_row
     for_column = rate * net.projection[q].for_column
     for_pair = rate * net.projection[q].for_pair
-    effect = scratch.coincident if local else scratch.effect
-    if n > 0 and not local:
+    if n > 0 and not synapses.ledgers:
         for j in range(trace.shape[0]):
             effect[j] = for_row * trace[j]
     for k in range(at, at + m):
         j = post.neuron[k]
         e = net.projection[q].post_unit * post.quanta[k]
-        effect[j] += for_pair * e
+        effect[stride * j] += for_pair * e
         change = (for_column * e) * scale
         if synapses.late:
-            owed[j] += change
+            owed[stride * j] += change
         else:
             change_column(j, change, synapses, net.column_row, net.column_place)
     state.version[q] += synapses.late and m > 0
@@ -583,8 +596,8 @@ def learn_booked(
         x = net.projection[q].unit * quanta[k]
         a, b = row_of(i, synapses)
         row = synapses.weights[a:b]
-        if local:
-            change_row(row, synapses.reach[a:b], x, for_row * factor, trace, effect)
+        if synapses.ledgers:
+            change_row(row, synapses.reach[a:b], x, for_row * factor, owed)
         elif synapses.sparse:
             reach = synapses.reach[a:b]
             for place in range(row.shape[0]):
@@ -601,20 +614,19 @@ def learn_booked(
                 row[j] += x * effect[j]
         charge[i] += x / scale
     for k in range(at, at + m):
-        j = post.neuron[k]
+        j = stride * post.neuron[k]
         trace[j] = hold(trace[j], factor, net.projection[q].post_unit * post.quanta[k])
-        if local:
+        if synapses.ledgers:
             effect[j] = 0.0
 
 
 @kernel
-def change_row(row: Array, reach: Array, x: float, gain: float, held: Array, more: Array) -> None:
-    """Add ``x*(gain*held + more)`` of its targets to a row that does not reach all."""
+def change_row(row: Array, reach: Array, x: float, gain: float, ledger: Array) -> None:
+    """Add ``x*(gain*trace + coincident)`` of its targets to a row that does not reach all."""
     for k in range(row.shape[0]):
-        ahead = reach[min(k + AHEAD, row.shape[0] - 1)]
-        prefetch(held, ahead)
-        prefetch(more, ahead)
-        row[k] += x * (gain * held[reach[k]] + more[reach[k]])
+        prefetch(ledger, LEDGER * reach[min(k + AHEAD, row.shape[0] - 1)])
+        at = LEDGER * reach[k]
+        row[k] += x * (gain * ledger[at + TRACE] + ledger[at + COINCIDENT])
 
 
 @inlined

@@ -34,6 +34,18 @@ from eventnet.engine.tournament import next_leaf, put
 MANY = 8
 """Where more than one neuron in so many is reached, all are looked at."""
 
+# A neuron's cell: its input trace; of a layer its residual; of an output that forms an error the error
+# without the trace, NaN without a target, as of when its residuals are, and those with their crossings.
+PHI = 1
+LEVEL, ANCHOR, CODERS = 1, 2, 3
+
+
+def cell_size(kind: str, encodes: bool, coders: int) -> int:
+    """Return how many numbers a cell has: of one that forms an error whole lines of the cache."""
+    if kind == "layer":
+        return 1 + PHI
+    return -(-(CODERS + 2 * coders) // 8) * 8 if encodes else 1
+
 
 @kernel
 def forward_local(
@@ -59,8 +71,8 @@ def forward_local(
         set_all_forward(t, p, tau, net, state)
     factor = decay(t - state.population[p].clock, tau)
     if net.population[p].kind == OUTPUT:
-        u = state.u[net.trace_first[p] : net.trace_first[p + 1]]
-        return deliver_traces(factor, u, reached, amounts)
+        cells, stride = cells_of(p, net, state)
+        return deliver_traces(factor, cells, stride, reached, amounts)
     if first_instant:
         slope = slope_of(0.0, net.population[p].leak)
         scratch.turned[p] = state.slope[a] != slope
@@ -179,26 +191,29 @@ def set_all_forward(t: float, p: int, tau: float, net: Net, state: State) -> Non
     """Let the traces of local population `p` count from `t`."""
     factor = decay(t - state.population[p].clock, tau)
     state.population[p].clock = t
-    n = net.first[p + 1] - net.first[p]
-    if net.population[p].kind == OUTPUT:
-        u = state.u[net.trace_first[p] : net.trace_first[p] + n]
-        for j in range(n):
-            u[j] = set_forward(u[j], factor)
-    else:
-        cells = state.cells[net.cell_first[p] : net.cell_first[p + 1]]
-        for j in range(n):
-            cells[2 * j] = set_forward(cells[2 * j], factor)
+    cells, stride = cells_of(p, net, state)
+    for at in range(0, cells.shape[0], stride):
+        cells[at] = set_forward(cells[at], factor)
+
+
+@inlined
+def cells_of(p: int, net: Net, state: State) -> tuple[Array, int]:
+    """Return the cells of local population `p`, and how many numbers each has."""
+    n, first, stride = net.first[p + 1] - net.first[p], net.cell_first[p], net.population[p].stride
+    return state.cells[first : first + n * stride], stride
 
 
 @kernel
-def deliver_traces(factor: float, u: Array, reached: Array, amounts: Array) -> bool:
-    """Deliver to an output (writes u)."""
+def deliver_traces(
+    factor: float, cells: Array, stride: int, reached: Array, amounts: Array
+) -> bool:
+    """Deliver to an output (writes cells)."""
     broken = 0
     for k in range(reached.shape[0]):
-        prefetch(u, reached[min(k + AHEAD, reached.shape[0] - 1)])
-        j = reached[k]
-        u[j] = hold(u[j], factor, amounts[k])
-        broken += not abs(u[j]) < 1e300
+        prefetch(cells, stride * reached[min(k + AHEAD, reached.shape[0] - 1)])
+        at = stride * reached[k]
+        cells[at] = hold(cells[at], factor, amounts[k])
+        broken += not abs(cells[at]) < 1e300
     return broken == 0
 
 
@@ -216,7 +231,7 @@ def deliver_cells(
 ) -> bool:
     """Deliver to a layer and fire."""
     a = net.first[p]
-    cells = state.cells[net.cell_first[p] : net.cell_first[p + 1]]
+    cells, _ = cells_of(p, net, state)
     theta = net.population[p].theta
     leak = net.population[p].leak
     per_step = net.population[p].per_step
@@ -226,9 +241,9 @@ def deliver_cells(
         prefetch(cells, 2 * reached[min(k + AHEAD, reached.shape[0] - 1)])
         j = reached[k]
         after, before, now, jump = arrive_held(cells[2 * j], factor, amounts[k], leak, per_step)
-        phi = cells[2 * j + 1] + jump
+        phi = cells[2 * j + PHI] + jump
         cells[2 * j] = after
-        cells[2 * j + 1] = phi
+        cells[2 * j + PHI] = phi
         broken += not abs(after) < 1e300
         leaving[n] = j
         n += not abs(phi) <= theta
@@ -240,11 +255,11 @@ def deliver_cells(
     ascend(leaving, n, scratch.room)
     for k in range(n):
         j = leaving[k]
-        phi = cells[2 * j + 1]
+        phi = cells[2 * j + PHI]
         if not abs(phi) <= MAX_COUNT:
             return False
         s = quantize(phi, theta, 0.0)
-        cells[2 * j + 1] = phi - s
+        cells[2 * j + PHI] = phi - s
         emit(t, p, p, a, j, s, scratch.fired, buffer)
     return True
 
@@ -292,47 +307,45 @@ def loss_local(
     tau, theta = net.population[p].error_tau, net.population[p].theta
     coder = net.population[p].coder
     factor = decay(t - state.population[p].clock, tau)
+    cells, stride = cells_of(p, net, state)
     leaving = scratch.leaving
     leave = 0
     for k in range(n):
-        ahead = reached[min(k + AHEAD, n - 1)]
-        prefetch(net.bias, a + ahead)
-        prefetch(state.y, a + ahead)
-        prefetch(state.gate, a + ahead)
-        prefetch(state.error_anchor, a + ahead)
+        prefetch(cells, stride * reached[min(k + AHEAD, n - 1)])
         j = reached[k]
-        on = state.gate[a + j] != 0.0
-        before = net.bias[a + j] - state.y[a + j] if on else 0.0
+        at = stride * j
+        on = not math.isnan(cells[at + LEVEL])
+        before = cells[at + LEVEL] if on else 0.0
         jump = 0.0
         if taught:
             source = scratch.read[p]
             y = state.written[a + j] if source == -1 else feed.value[source + j]
-            z = net.bias[a + j] + fade(state.u[net.trace_first[p] + j], factor)
+            z = net.bias[a + j] + fade(cells[at], factor)
             old = z - state.y[a + j] if on else 0.0
             now_on = not math.isnan(y)
             state.y[a + j] = y if now_on else 0.0
             jump = (z - y if now_on else 0.0) - old
             state.gate[a + j] = 1.0 if now_on else 0.0
+            cells[at + LEVEL] = net.bias[a + j] - state.y[a + j] if now_on else np.nan
         leaves = False
         c = coder
+        i = at + CODERS
         while c >= 0:
-            i = net.coder_first[c] + j
-            prefetch(state.error_phi, net.coder_first[c] + ahead)
-            prefetch(state.error_cross, net.coder_first[c] + ahead)
             step = net.coder[c].step
-            if state.error_cross[i] == t:
+            if cells[i + 1] == t:
                 phi = threshold_ahead(theta, before)
             else:
-                phi = state.error_phi[i]
-                phi += before / (tau * step) * (t - state.error_anchor[a + j])
+                phi = cells[i]
+                phi += before / (tau * step) * (t - cells[at + ANCHOR])
             if on:
                 phi += amounts[k] / step
             if taught:
                 phi += jump / step
-            state.error_phi[i] = phi
+            cells[i] = phi
             leaves |= not abs(phi) < theta
             c = net.coder[c].next
-        state.error_anchor[a + j] = t
+            i += 2
+        cells[at + ANCHOR] = t
         leaving[leave] = j
         leave += leaves
         if not leaves:
@@ -404,26 +417,28 @@ def encode_error(
     buffer: Buffer,
 ) -> bool:
     """Quantize neuron `j`'s error, fire and schedule its next spike; return False if it diverged."""
-    a = net.first[p]
-    level = net.bias[a + j] - state.y[a + j] if state.gate[a + j] != 0.0 else 0.0
+    cells, stride = cells_of(p, net, state)
+    at = stride * j
+    level = 0.0 if math.isnan(cells[at + LEVEL]) else cells[at + LEVEL]
     earlier = np.inf
     earliest = np.inf
     c = net.population[p].coder
+    i = at + CODERS
     while c >= 0:
-        i = net.coder_first[c] + j
-        phi = state.error_phi[i]
+        phi = cells[i]
         if not abs(phi) <= MAX_COUNT:
             return False
         drift = level / (tau * net.coder[c].step)
         s = quantize(phi, theta, drift)
-        earlier = min(earlier, state.error_cross[i])
-        state.error_phi[i] = phi - s
-        state.error_cross[i] = crossing(t, phi - s, theta, drift)
-        earliest = min(earliest, state.error_cross[i])
+        earlier = min(earlier, cells[i + 1])
+        cells[i] = phi - s
+        cells[i + 1] = crossing(t, phi - s, theta, drift)
+        earliest = min(earliest, cells[i + 1])
         if s != 0.0:
             code = net.population.shape[0] + c
             emit(t, code, c, net.coder_first[c], j, s, scratch.errors, buffer)
         c = net.coder[c].next
+        i += 2
     if earliest != earlier:
         tree, levels = error_tree(p, net, state)
         put(tree, levels, j, earliest)

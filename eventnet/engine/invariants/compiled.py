@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eventnet.engine import arrays as ar
+from eventnet.engine import learning, local
 from eventnet.engine.invariants import rules
 from eventnet.engine.invariants.view import (
     Coder,
@@ -57,9 +58,7 @@ def check_due(engine: CompiledEngine) -> None:
         if p.kind == "layer":
             due = min(state.cross[own].min(), state.turn[own].min())
         if p.kind in ("layer", "output"):
-            cross = [
-                state.error_cross[_own(engine, c)].min() for c in engine.plan.coders_of(p.index)
-            ]
+            cross = [_error(engine, p.index, c, 1).min() for c in engine.plan.coders_of(p.index)]
             error_due = min(*cross, record["timer"], np.inf)
         demand("due for the earliest", f"{p.name}.due", record["due"] == due, record["due"])
         right = record["error_due"] == error_due
@@ -73,14 +72,16 @@ def check_local(engine: CompiledEngine) -> None:
         k = p.index
         tree = state.error_tree[net.error_tree_first[k] : net.error_tree_first[k + 1]]
         if len(tree):
-            cross = [state.error_cross[_own(engine, c)] for c in engine.plan.coders_of(k)]
+            cross = [_error(engine, k, c, 1) for c in engine.plan.coders_of(k)]
             right = tree_of(np.min(cross, axis=0))
             demand("the tree holds the next times", f"{p.name}.error_tree", tree == right, tree)
         if engine.plan.local[k]:
             arrived = scratch.arrived[net.trace_first[k] : net.trace_first[k + 1]]
             demand("all has been taken", f"{p.name}.arrived", np.isnan(arrived), arrived)
-    left = scratch.coincident
-    demand("all has been taken", "coincident", left == 0.0, left)
+    for q in np.flatnonzero(net.projection["ledgers"]).tolist():
+        left = engine.owed(q)[learning.COINCIDENT]
+        where = f"{engine.plan.projections[q].name}.coincident"
+        demand("all has been taken", where, left == 0.0, left)
 
 
 def check_feeds(engine: CompiledEngine) -> None:
@@ -147,7 +148,7 @@ def _sensor(engine: CompiledEngine, k: int) -> Sensor:
 
 def _decoder(engine: CompiledEngine, k: int) -> Decoder:
     first, p = engine._net.trace_first, engine.plan.populations[k]
-    if engine.plan.local[k] and p.kind == "layer":
+    if engine.plan.local[k]:
         traces = engine.cells(k)[:1]
     else:
         traces = engine._state.u[first[k] : first[k + 1]].reshape(-1, p.size)
@@ -194,6 +195,15 @@ def _own(engine: CompiledEngine, c: int) -> slice:
     return slice(*engine._net.coder_first[c : c + 2])
 
 
+def _error(engine: CompiledEngine, k: int, c: int, which: int) -> Floats:
+    """Return the residuals (0) or the next crossings (1) of error coder `c` of population `k`."""
+    if engine.plan.local[k] and engine.plan.populations[k].kind == "output":
+        mine = local.CODERS + 2 * engine.plan.coders_of(k).index(c)
+        return engine.cells(k)[mine + which]
+    state = engine._state
+    return (state.error_phi, state.error_cross)[which][_own(engine, c)]
+
+
 def _layer_error(engine: CompiledEngine, k: int, c: int) -> LayerError:
     p, state, net = engine.plan.populations[k], engine._state, engine._net
     where, mine = engine.plan.coders[c].name, _own(engine, c)
@@ -231,6 +241,10 @@ def _loss(engine: CompiledEngine, k: int, c: int, output: Output) -> Loss:
     softmax, on = p.loss == "softmax", state.gate[own] == 1.0
     straight = softmax or net.population["error_matched"][k]
     decoder, anchor = output.decoder, state.error_anchor[own]
+    if engine.plan.local[k]:
+        anchor, held = engine.cells(k)[local.ANCHOR], engine.cells(k)[local.LEVEL]
+        right = np.where(on, held == output.bias - state.y[own], np.isnan(held))
+        demand("the error without the trace", f"{where}.level", right, held)
     taus = np.array([p.error_tau]) if softmax else decoder.taus
     amplitude = np.zeros((len(taus), p.size))
     if not straight:
@@ -244,9 +258,9 @@ def _loss(engine: CompiledEngine, k: int, c: int, output: Output) -> Loss:
         f"{where}.coder",
         p.threshold,
         p.error_tau,
-        state.error_phi[mine],
+        _error(engine, k, c, 0),
         anchor,
-        state.error_cross[mine],
+        _error(engine, k, c, 1),
         np.sign(level) if straight else state.error_side[mine],
         np.full(p.size, 1.0 / engine.plan.coders[c].step),
         level,
@@ -308,19 +322,21 @@ def _projection(engine: CompiledEngine, q: int) -> Projection:
 def _memory(engine: CompiledEngine, q: int) -> Ledger | Traces:
     net, state = engine._net, engine._state
     rows = slice(*net.pre_first[q : q + 2])
-    columns = slice(*net.post_first[q : q + 2])
+    post, owed = state.post[slice(*net.post_first[q : q + 2])], engine.owed(q)
+    if net.projection["ledgers"][q]:
+        owed, post, *_ = owed
     booked = state.booked[slice(*net.booked_first[q : q + 2])]
     record = state.projection[q]
     if net.rule[0] != ar.RULES["booked"]:
         u = booked if net.rule[0] == ar.RULES["past"] else None
-        return Traces(float(record["trace_clock"]), state.charge[rows], state.post[columns], u)
+        return Traces(float(record["trace_clock"]), state.charge[rows], post, u)
     return Ledger(
         float(record["origin"]),
         float(record["gauged"]),
         state.charge[rows],
-        state.owed[columns],
+        owed,
         booked if net.projection["late"][q] else np.zeros(engine.plan.projections[q].synapses),
-        state.post[columns],
+        post,
         int(state.version[q]),
         state.seen[rows],
         float(record["power"]),
