@@ -106,6 +106,30 @@ def test_state_and_restore_continue_bit_for_bit(name: str) -> None:
         np.testing.assert_array_equal(second.weights(q), whole.weights(q))
 
 
+def test_what_only_special_networks_need_changes_nothing_elsewhere() -> None:
+    def run(special: bool) -> tuple[list[np.ndarray], np.ndarray]:
+        rng = np.random.default_rng(4)
+        net = en.Network(tau=0.1)
+        net.sensor("s", 3, step=0.1)
+        net.layer("h", 8, step=0.1, error_step=0.02, bias=rng.normal(0, 0.3, 8))
+        net.output("y", 2, error_step=0.05)
+        net.connect("s", "h", delay=0.01)
+        net.connect("h", "y")
+        sim = en.Simulation(net, plasticity=en.STDP(lr=0.2), seed=3)
+        assert sim._engine._special is None
+        if special:
+            sim._engine._special = 1
+        sim.feed("s", en.Periodic(rng.normal(0, 1, (200, 3)), rate=100))
+        sim.teach("y", en.Periodic(rng.normal(0, 1, (40, 2)), rate=20))
+        return list(sim.run(until=2.0).raster.arrays()), sim.weights("s -> h")
+
+    (spikes, weights), (others, theirs) = run(False), run(True)
+    assert len(spikes[0]) > 500
+    np.testing.assert_array_equal(weights, theirs)
+    for ours, other in zip(spikes, others, strict=True):
+        np.testing.assert_array_equal(ours, other)
+
+
 @pytest.mark.parametrize("name", ENGINES)
 def test_running_in_pieces_changes_nothing(name: str) -> None:
     def spikes(stops: list[float]) -> list[np.ndarray]:

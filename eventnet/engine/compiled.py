@@ -45,6 +45,7 @@ class CompiledEngine:
         self.plan = plan
         self._sink = sink
         self._net = bind(_net(plan))
+        self._special = 1 if _is_special(self._net) else None
         self._weights = arrays.aligned(int(self._net.weight_first[-1]), plan.dtype)
         plan.draw_weights(self._by_rows(q) for q in range(len(plan.projections)))
         self._state = bind(_fresh_state(plan, self._net))
@@ -135,6 +136,7 @@ class CompiledEngine:
                 self._scratch,
                 self.counters,
                 self._buffer,
+                self._special,
             )
             if status == arrays.NEEDS_SAMPLES:
                 self._feeds.refill()
@@ -456,6 +458,15 @@ def _net(plan: Plan) -> arrays.Net:
         rule=np.array([arrays.RULES[rule.compiled or "booked" if rule else "booked"]]),
         error_driven=np.array([rule is None or rule.error_driven]),
     )
+
+
+def _is_special(net: arrays.Net) -> bool:
+    """Return whether anything moves on curves, is local, softmax, or learns by passes over all traces."""
+    record = net.population
+    layer, error = record["kind"] == arrays.LAYER, record["has_error"]
+    curved = (layer & ~record["matched"]) | (error & ~record["error_matched"])
+    found = curved | record["local"] | (error & record["softmax"])
+    return bool(found.any() or net.rule[0] != arrays.RULES["booked"])
 
 
 def _coders(plan: Plan) -> dict[str, NDArray[Any]]:

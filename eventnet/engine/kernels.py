@@ -217,6 +217,7 @@ def forward_stage(
     scratch: Scratch,
     counters: Counters,
     buffer: Buffer,
+    special: int | None,
 ) -> bool:
     """Deliver to layer or output `p`, or run its own events; return False if it diverged."""
     delivered = first_instant
@@ -231,22 +232,38 @@ def forward_stage(
         return True
     if delivered:
         scratch.delivered[p] = True
-        if net.population[p].local:
+        if special is not None and net.population[p].local:
             return forward_local(
                 t, first_instant, p, net, state, weights, flights, scratch, counters, buffer
             )
         gather(p, net, state, weights, flights, scratch, counters)
     if net.population[p].kind == OUTPUT:
         fine = deliver_output(t, p, net, state, scratch)
-    elif not net.population[p].matched:
-        fine = run_unmatched(t, first_instant, delivered, p, net, state, scratch, buffer)
-    elif net.population[p].biased or first_instant:
-        fine = run_biased(t, first_instant, delivered, p, net, state, scratch, buffer)
+    elif net.population[p].biased or first_instant or not net.population[p].matched:
+        fine = run_drifting(t, first_instant, delivered, p, net, state, scratch, buffer, special)
     else:
         fine = deliver_plain(t, p, net, state, scratch, buffer)
     if delivered:
         state.population[p].clock = t
     return fine
+
+
+@kernel
+def run_drifting(
+    t: float,
+    first_instant: bool,
+    delivered: bool,
+    p: int,
+    net: Net,
+    state: State,
+    scratch: Scratch,
+    buffer: Buffer,
+    special: int | None,
+) -> bool:
+    """Run a layer in which something may happen between arrivals."""
+    if special is not None and not net.population[p].matched:
+        return run_unmatched(t, first_instant, delivered, p, net, state, scratch, buffer)
+    return run_biased(t, first_instant, delivered, p, net, state, scratch, buffer)
 
 
 @kernel
@@ -473,7 +490,36 @@ def emit_error(t: float, c: int, j: int, s: float, net: Net, errors: Fired, buff
 
 @kernel
 def loss_stage(
-    t: float, p: int, net: Net, state: State, feed: Feed, scratch: Scratch, buffer: Buffer
+    t: float,
+    p: int,
+    net: Net,
+    state: State,
+    feed: Feed,
+    scratch: Scratch,
+    buffer: Buffer,
+    special: int | None,
+) -> bool:
+    """Encode the error of `p`, if it is an output that forms one; return False if it diverged."""
+    if net.population[p].kind != OUTPUT or not net.population[p].has_error:
+        return True
+    if special is not None:
+        if net.population[p].local:
+            return loss_local(t, p, net, state, feed, scratch, buffer)
+        if net.population[p].softmax:
+            return softmax_stage(t, p, net, state, feed, scratch, buffer)
+    return squared_stage(t, p, net, state, feed, scratch, buffer, special)
+
+
+@kernel
+def squared_stage(
+    t: float,
+    p: int,
+    net: Net,
+    state: State,
+    feed: Feed,
+    scratch: Scratch,
+    buffer: Buffer,
+    special: int | None,
 ) -> bool:
     """Encode the squared error ``e = bias + u - y`` of output `p`; return False if it diverged."""
     taught = scratch.read[p] != -2
@@ -520,7 +566,7 @@ def loss_stage(
                     phi = theta * state.error_side[i]
                 elif matched:
                     phi += before / (tau * step) * (t - state.error_anchor[j])
-                elif on:
+                elif special is not None and on:
                     for k in range(taus.shape[0]):
                         amplitude[k] = state.error_amplitude[place + k * n]
                     way = travelled(t - state.error_anchor[j], before / tau, amplitude, taus)
@@ -532,7 +578,7 @@ def loss_stage(
                     phi += jump / step
                 state.error_phi[i] = phi
                 c = net.coder[c].next
-            if not matched:
+            if special is not None and not matched:
                 amplitudes(t, clock, state.u, place, n, taus, tau, amplitude)
                 for k in range(taus.shape[0]):
                     state.error_amplitude[place + k * n] = amplitude[k]
@@ -545,12 +591,13 @@ def loss_stage(
                 if not abs(phi) <= MAX_COUNT:
                     state.flags[3] = j - a
                     return False
+                s = 0.0
                 if matched:
                     drift = level / (tau * step)
                     s = quantize(phi, theta, drift)
                     state.error_cross[i] = crossing(t, phi - s, theta, drift)
                     state.error_side[i] = math.copysign(1.0, drift)
-                else:
+                elif special is not None:
                     gain = 1.0 / step if state.gate[j] != 0.0 else 0.0
                     s = quantize(phi, theta, gain * pace(level / tau, amplitude, taus))
                     state.error_cross[i], state.error_side[i] = schedule(
@@ -698,6 +745,7 @@ def backward_stage(
     scratch: Scratch,
     counters: Counters,
     buffer: Buffer,
+    special: int | None,
 ) -> bool:
     """Decode, gate and encode the error of layer `p` (Eq. 12); return False if it diverged."""
     delivered = False
@@ -712,13 +760,27 @@ def backward_stage(
         return True
     if delivered:
         gather_errors(p, net, state, weights, error_flights, scratch, counters)
-    if net.population[p].error_matched:
-        fine = return_matched(t, delivered, p, net, state, scratch, buffer)
-    else:
-        fine = return_unmatched(t, delivered, p, net, state, scratch, buffer)
+    fine = return_errors(t, delivered, p, net, state, scratch, buffer, special)
     if delivered:
         state.population[p].error_clock = t
     return fine
+
+
+@kernel
+def return_errors(
+    t: float,
+    delivered: bool,
+    p: int,
+    net: Net,
+    state: State,
+    scratch: Scratch,
+    buffer: Buffer,
+    special: int | None,
+) -> bool:
+    """Run the errors of a layer."""
+    if special is not None and not net.population[p].error_matched:
+        return return_unmatched(t, delivered, p, net, state, scratch, buffer)
+    return return_matched(t, delivered, p, net, state, scratch, buffer)
 
 
 @kernel
@@ -972,6 +1034,7 @@ def instant(
     scratch: Scratch,
     counters: Counters,
     buffer: Buffer,
+    special: int | None,
 ) -> int:
     """Run one instant: sensors, forward, loss, backward, plasticity. Returns a bad population or -1."""
     scratch.fired.number[:] = 0
@@ -989,25 +1052,18 @@ def instant(
     for k in range(net.order.shape[0]):
         p = net.order[k]
         if not forward_stage(
-            t, first_instant, p, net, state, weights, flights, scratch, counters, buffer
+            t, first_instant, p, net, state, weights, flights, scratch, counters, buffer, special
         ):
             return int(p)
     if learning:
         for k in range(net.order.shape[0]):
             p = net.order[k]
-            if net.population[p].kind == OUTPUT and net.population[p].has_error:
-                if net.population[p].local:
-                    fine = loss_local(t, p, net, state, feed, scratch, buffer)
-                elif net.population[p].softmax:
-                    fine = softmax_stage(t, p, net, state, feed, scratch, buffer)
-                else:
-                    fine = loss_stage(t, p, net, state, feed, scratch, buffer)
-                if not fine:
-                    return int(p)
+            if not loss_stage(t, p, net, state, feed, scratch, buffer, special):
+                return int(p)
         for k in range(net.error_order.shape[0]):
             p = net.error_order[k]
             if not backward_stage(
-                t, p, net, state, weights, error_flights, scratch, counters, buffer
+                t, p, net, state, weights, error_flights, scratch, counters, buffer, special
             ):
                 return int(p)
         if net.rule[0] == 0:
@@ -1027,6 +1083,7 @@ def instant(
                     scratch.errors,
                     scratch,
                     counters,
+                    special,
                 )
     depart(
         t,
@@ -1095,6 +1152,7 @@ def advance(
     scratch: Scratch,
     counters: Counters,
     buffer: Buffer,
+    special: int | None,
 ) -> int:
     """Run all instants before `until` (up to and with it if `inclusive`): the main loop.
 
@@ -1102,6 +1160,9 @@ def advance(
     run dry; NEEDS_ROOM when spikes under way may not find any; DIVERGED with the population in
     ``state.flags[2]`` and its neuron in ``state.flags[3]``. Each leaves the engine between two
     instants, so that it is called again to go on.
+
+    Where `special` is None, which Numba knows as it compiles, it leaves out what only special networks
+    need (`CompiledEngine`): a third.
     """
     room = buffer.time.shape[0] - net.first[-1] - net.coder_first[-1]
     while True:
@@ -1137,6 +1198,7 @@ def advance(
             scratch,
             counters,
             buffer,
+            special,
         )
         if bad >= 0:
             buffer.used[0] = kept  # an instant that failed is not recorded in part

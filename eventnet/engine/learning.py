@@ -387,6 +387,7 @@ def plasticity_stage(
     errors: Fired,
     scratch: Scratch,
     counters: Counters,
+    special: int | None,
 ) -> None:
     """Let projection `q` learn from what arrived at `t` (writes weights and traces)."""
     src = net.projection[q].source
@@ -406,10 +407,31 @@ def plasticity_stage(
     count(counts, ROW, quanta, pre, first, n, n_out, sparse, synapses.span)
     count(counts, COLUMN, post.quanta, post.neuron, begin, m, n_in, sparse, columns)
     counts[PASSES] += 1
-    rule = net.rule[0]
-    if rule == 0:
-        learn_booked(t, q, net, state, synapses, scratch, pre, quanta, first, n, post, begin, m)
+    if special is not None and net.rule[0] != 0:
+        learn_in_passes(t, q, net, state, synapses, scratch, pre, quanta, first, n, post, begin, m)
         return
+    learn_booked(t, q, net, state, synapses, scratch, pre, quanta, first, n, post, begin, m)
+
+
+@kernel
+def learn_in_passes(
+    t: float,
+    q: int,
+    net: Net,
+    state: State,
+    synapses: Synapses,
+    scratch: Scratch,
+    pre: Array,
+    quanta: Array,
+    first: int,
+    n: int,
+    post: Fired,
+    begin: int,
+    m: int,
+) -> None:
+    """Apply the past rule or reconstruction: passes over all traces, or over all synapses."""
+    n_in, n_out = synapses.n_in, synapses.n_out
+    rule = net.rule[0]
     elapsed = t - state.projection[q].trace_clock
     if rule == 2:
         integrate(elapsed, q, net, state, synapses)
