@@ -198,8 +198,8 @@ def _own(engine: CompiledEngine, c: int) -> slice:
 def _error(engine: CompiledEngine, k: int, c: int, which: int) -> Floats:
     """Return the residuals (0) or the next crossings (1) of error coder `c` of population `k`."""
     if engine.plan.local[k] and engine.plan.populations[k].kind == "output":
-        mine = local.CODERS + 2 * engine.plan.coders_of(k).index(c)
-        return engine.cells(k)[mine + which]
+        mine: Floats = engine.cells(k)[local.CODERS + 2 * engine.plan.coders_of(k).index(c) + which]
+        return mine
     state = engine._state
     return (state.error_phi, state.error_cross)[which][_own(engine, c)]
 
