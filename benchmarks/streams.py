@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,9 +43,21 @@ ENVIRONMENTS = ("opponents",)
 LR_SCALES = (1.0, 0.25, 0.05)
 """By which learning rates fall, each for a third of the digits."""
 
-LR, CAP = 0.2, 2.5
-TAU, STEP, HIDDEN_STEP, ERROR_STEP, HIDDEN_ERROR_STEP = 0.4, 0.45, 0.25, 0.1, 0.1
-"""One setting for all rates of frames; lr is that of a second, the guard's cap that of a frame."""
+
+class Setting(NamedTuple):
+    """The constants of the network on events."""
+
+    lr: float = 0.2  # of a second
+    cap: float = 2.5  # the guard's, of a frame
+    tau: float = 0.4
+    step: float = 0.45
+    hidden_step: float = 0.25
+    error_step: float = 0.1
+    hidden_error_step: float = 0.1
+
+
+SETTING = Setting()
+"""One for all rates of frames, chosen by ``python -m benchmarks.choose``."""
 
 DENSE_LR = {1: 0.06, 4: 0.2, 16: 0.45, 64: 0.9, 256: 0.12}
 """A second, so a frame learns at a part of it; the best of those tried on validation samples."""
@@ -128,6 +140,10 @@ class Learner(ABC):
         return {"test %": percent(read, labels), "right": (read == labels).tolist()}
 
     @abstractmethod
+    def prepare(self) -> None:
+        """Compile."""
+
+    @abstractmethod
     def learn(self, part: int, scale: float) -> Repetition:
         """Learn a part, at a scale of the rate."""
 
@@ -143,11 +159,11 @@ class Learner(ABC):
 class Spiking(Learner):
     """784-200-10 on events, on the camera's clock or in continuous time."""
 
-    def __init__(self, task: Task, ticks: int, clocked: bool, lr: float = LR) -> None:
+    def __init__(self, task: Task, ticks: int, clocked: bool, setting: Setting = SETTING) -> None:
         super().__init__(task, ticks)
         self.sim = Simulation(
-            network(self.initial),
-            plasticity=STDP(lr, cap=CAP),
+            network(self.initial, setting),
+            plasticity=STDP(setting.lr, cap=setting.cap),
             clock=1 / ticks if clocked else None,
             raster=False,
             dtype=np.float32,
@@ -244,12 +260,12 @@ class Dense(Learner):
         return self.mlp.predict(np.concatenate([stream.frames(k, k + 1) for k in lasts]))
 
 
-def network(weights: list[Floats]) -> Network:
+def network(weights: list[Floats], setting: Setting = SETTING) -> Network:
     """Return the spiking network."""
-    net = Network(tau=TAU)
-    net.sensor("pixels", SIZES[0], step=STEP)
-    net.layer("hidden", SIZES[1], step=HIDDEN_STEP, error_step=HIDDEN_ERROR_STEP)
-    net.output("digit", SIZES[2], loss="softmax", error_step=ERROR_STEP)
+    net = Network(tau=setting.tau)
+    net.sensor("pixels", SIZES[0], step=setting.step)
+    net.layer("hidden", SIZES[1], step=setting.hidden_step, error_step=setting.hidden_error_step)
+    net.output("digit", SIZES[2], loss="softmax", error_step=setting.error_step)
     net.connect("pixels", "hidden", weights=weights[0])
     net.connect("hidden", "digit", weights=weights[1])
     return net
@@ -274,12 +290,12 @@ def entries(ticks: int) -> dict[str, Entry]:
     }
 
 
-def stream(data: mnist.Mnist, ticks: int, part: int, test: int) -> dict[str, Any]:
+def stream(data: mnist.Mnist, ticks: int, part: int, test: int, seed: int = 0) -> dict[str, Any]:
     """Return a task: ``digits`` to learn as they drift; for opponents from elsewhere, frames as images.
 
     What those learn in a frame takes as long in any other, so that they get the first frames only.
     """
-    task = digits(data, np.random.default_rng(0).permutation(VALIDATION.start), part, PARTS)
+    task = digits(data, np.random.default_rng(seed).permutation(VALIDATION.start), part, PARTS)
     learned, labels = task["images"], task["labels"]
     count = 2 * PARTS * OPPONENTS_TICKS
     frames = drifting(learned, ticks, times=math.ceil(count / (ticks * len(learned))))
