@@ -1,7 +1,7 @@
 """Settings of the drifting digits, scored on training samples that none of them learns.
 
 ``python -m benchmarks.choose step=0.4,0.45`` prints a line a setting: for each rate of frames the share
-of 10,000 validation digits that is right, less that of the dense step, and the events a frame in learning,
+of 10,000 validation digits that is right, less that of the dense step, and the events a frame learned,
 means over ``--seeds``, each with other digits. ``dense=0.1,0.2`` does so for learning rates of the dense
 step. Seconds a figure on the camera's clock, minutes in continuous time.
 """
