@@ -116,13 +116,13 @@ def gather_local(
                 spread_out(reached, amounts, n, arrived)
             if rows == 0:
                 n = copy_row(step * quanta[m], row, reach, reached, amounts)
+            elif n > arrived.shape[0] // MANY:
+                add_unlisted(step * quanta[m], row, reach, arrived)
             else:
                 n = add_row(step * quanta[m], row, reach, arrived, reached, n)
             rows += 1
         count_forward(synapses, neuron, quanta, first, spikes)
-    if rows > 1:
-        collect(reached, amounts, n, arrived)
-    return n
+    return collect(reached, amounts, n, arrived) if rows > 1 else n
 
 
 @kernel
@@ -151,6 +151,15 @@ def add_row(
     return listed
 
 
+@kernel
+def add_unlisted(scale: float, row: Array, reach: Array, arrived: Array) -> None:
+    """Add a row to `arrived`, of which all will be looked at."""
+    for k in range(row.shape[0]):
+        prefetch(arrived, reach[min(k + AHEAD, row.shape[0] - 1)])
+        before = arrived[reach[k]]
+        arrived[reach[k]] = some((0.0 if math.isnan(before) else before) + scale * row[k])
+
+
 @inlined
 def some(amount: float) -> float:
     """Return what arrives; inf, which has diverged as well, where NaN would say that nothing does."""
@@ -166,10 +175,11 @@ def spread_out(reached: Array, amounts: Array, n: int, arrived: Array) -> None:
 
 
 @kernel
-def collect(reached: Array, amounts: Array, n: int, arrived: Array) -> None:
+def collect(reached: Array, amounts: Array, n: int, arrived: Array) -> int:
     """List what has arrived at those reached, and leave NaN (writes amounts, arrived).
 
-    If they are many they are listed again in their order: then all that follows goes through memory once.
+    If those listed are many, all are looked at and listed in their order: then what follows goes through
+    memory once. Returns how many there are.
     """
     if n > arrived.shape[0] // MANY:
         listed = 0
@@ -179,11 +189,12 @@ def collect(reached: Array, amounts: Array, n: int, arrived: Array) -> None:
             amounts[listed] = amount
             listed += not math.isnan(amount)
             arrived[j] = np.nan
-        return
+        return listed
     for k in range(n):
         prefetch(arrived, reached[min(k + AHEAD, n - 1)])
         amounts[k] = arrived[reached[k]]
         arrived[reached[k]] = np.nan
+    return n
 
 
 @kernel
