@@ -70,7 +70,7 @@ def main() -> None:
 
 def command(folder: Path, what: list[str], *more: str) -> list[str]:
     return [
-        *(sys.executable, "-m", "eventnet.cli", "sweep", "drone"),
+        *(sys.executable, "-m", "eventnet", "sweep", "drone"),
         *(*what, "--out", str(folder), "--json", *more),
     ]
 

@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # type checkers take it for true; `typing` itself takes a while to import
 if TYPE_CHECKING:
+    from typing import Any
+
     from eventnet.errors import ConfigError as ConfigError
     from eventnet.errors import DataError as DataError
     from eventnet.errors import Diverged as Diverged

@@ -42,7 +42,3 @@ for command in (run, runs, compare, new, schema, scenarios, graph, data, raster,
     main.add_command(command)
 for command in (sweep, reproduce, bench):
     main.add_command(command)
-
-
-if __name__ == "__main__":
-    main()

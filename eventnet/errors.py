@@ -56,22 +56,24 @@ class Diverged(EventNetError, ArithmeticError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run that Ctrl-C or SIGTERM ended, after all was written.
+    """Ctrl-C or SIGTERM ended a command; a run that had begun, after all was written.
 
     Attributes
     ----------
     signal : int
-    folder : Path
-        Its run folder.
+    folder : Path, optional
+        Its run folder; none if no run had begun.
     time : float
         Simulated time that it had reached, s.
     """
 
-    def __init__(self, signal: int, folder: Path, time: float) -> None:
+    def __init__(self, signal: int, folder: Path | None = None, time: float = 0.0) -> None:
         super().__init__(signal, folder, time)
         self.signal, self.folder, self.time = signal, folder, time
 
     def __str__(self) -> str:
+        if self.folder is None:
+            return "interrupted"
         return (
             f"interrupted at t={self.time:.9g} s; go on with: eventnet run --resume {self.folder}"
         )

@@ -649,12 +649,14 @@ class Simulation:
         if self._recorder is None and self.keeps_raster:
             self._recorder = MemoryRaster(self.coder_names)
         try:
-            self._engine.advance(-math.inf)  # compiles, if nothing has yet: not part of its time
-            begun.since = wall.perf_counter()
-            if live:
-                self.live.drive(until, None if live is True else live)
-                return self._ended(self.now, begun, record)
-            with nullcontext() if record is None else record.listening():
+            with nullcontext() if record is None or live else record.listening():
+                self._engine.advance(
+                    -math.inf
+                )  # compiles, if nothing has yet: not part of its time
+                begun.since = wall.perf_counter()
+                if live:
+                    self.live.drive(until, None if live is True else live)
+                    return self._ended(self.now, begun, record)
                 begun = self._drive_on(until, record, begun, progress)
                 return self._ended(until, begun, record)
         finally:

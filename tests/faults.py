@@ -10,13 +10,16 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import time as wall
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +66,7 @@ class Bench:
         self.whole: dict[str, dict[str, Any]] = {}
         self.writes: dict[str, list[tuple[str, str]]] = {}
         self.wall_s: dict[str, float] = {}
+        self.command_s: dict[str, float] = {}
         self.thermometer = work / "thermometer"
         self.thermometer.write_text("0.5")
         self.struck: Counter[str] = Counter()
@@ -121,16 +125,52 @@ class Bench:
         self.struck[step] += 1
         return self._row("killed in a write", variant, k, f"{name}: {step}", folder)
 
-    def killed_any_time(self, variant: str, seed: int, kind: int = signal.SIGKILL) -> Row:
-        """Kill or interrupt a run at a random time, and resume it."""
+    def killed_any_time(self, variant: str, seed: int) -> Row:
+        """Kill a run at a random time, and resume it."""
         folder = self.work / f"{variant}-killed"
         shutil.rmtree(folder, ignore_errors=True)
         after = float(np.random.default_rng(seed).uniform(0, self.wall_s[variant]))
-        code = in_child(lambda: self.run(variant, folder), kill=(after, kind))
-        name = signal.Signals(kind).name
-        expected = {0, -kind} if kind == signal.SIGKILL else {0, 128 + kind, -kind}
-        row = self._row(name, variant, seed, f"{1e3 * after:.1f} ms", folder, done=code == 0)
+        code = in_child(lambda: self.run(variant, folder), kill=(after, signal.SIGKILL))
+        row = self._row("SIGKILL", variant, seed, f"{1e3 * after:.1f} ms", folder, done=code == 0)
+        expected = {0, -signal.SIGKILL}
         return row if code in expected else Row(*row_but(row, f"exit code {code}"))
+
+    def interrupted(self, variant: str, seed: int, kind: signal.Signals, share: float) -> Row:
+        """Interrupt the command at a share of its time, from its first line on, and resume the run."""
+        folder = self.work / f"{variant}-interrupted"
+        shutil.rmtree(folder, ignore_errors=True)
+        if variant not in self.command_s:
+            begin = wall.perf_counter()
+            with self._command(variant, folder) as process:
+                assert process.wait() == 0, process.communicate()
+            self.command_s[variant] = wall.perf_counter() - begin
+            shutil.rmtree(folder)
+        after, begin = share * self.command_s[variant], wall.perf_counter()
+        with self._command(variant, folder) as process:
+            wall.sleep(after)
+            process.send_signal(kind)
+            message = process.communicate()[1]
+        took = wall.perf_counter() - begin
+        row = self._row(kind.name, variant, seed, f"{1e3 * after:.1f} ms", folder)
+        if process.returncode == 0:  # all was done
+            self.command_s[variant] = min(self.command_s[variant], took)
+            return row if not message else Row(*row_but(row, f"said: {message!r}"))
+        fine = process.returncode == 128 + kind and message.startswith("interrupted")
+        fine = fine and message.count("\n") == 1
+        return row if fine else Row(*row_but(row, f"{process.returncode}, said: {message!r}"))
+
+    @contextmanager
+    def _command(self, variant: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+        """Start the command on its own, and yield it at its first line: when it catches SIGTERM."""
+        engine, settings = VARIANTS[variant]
+        settings = [*settings, f"thermometer={self.thermometer}"]
+        command = [sys.executable, "-m", "eventnet", "run", str(SMALL), "--engine", engine]
+        command += ["--out", str(folder), "--checkpoint-every", str(EVERY), "--quiet"]
+        command += [word for setting in settings for word in ("--set", setting)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            while not catches(process.pid, signal.SIGTERM) and process.poll() is None:
+                wall.sleep(1e-4)
+            yield process
 
     def failing_write(self, variant: str, k: int, code: int) -> Row:
         """Let the k-th step of a write fail, and resume the run."""
@@ -294,7 +334,7 @@ def in_child(
             run()
             code = 0
         except KeyboardInterrupt as error:
-            code = 128 + getattr(error, "signal", 0)
+            code = 128 + getattr(error, "signal", signal.SIGINT)
         except BaseException:
             code = 1
         finally:
@@ -303,6 +343,12 @@ def in_child(
         wall.sleep(kill[0])
         os.kill(pid, kill[1])
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def catches(pid: int, kind: int) -> bool:
+    """Return whether a process has a handler for a signal."""
+    caught = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+    return caught is not None and bool(int(caught[1], 16) >> (kind - 1) & 1)
 
 
 class said(logging.Handler):  # noqa: N801
@@ -342,7 +388,7 @@ def spoil(path: Path, how: str, rng: np.random.Generator) -> str:
 # -- the table -------------------------------------------------------------------------------------
 
 
-def plan(bench: Bench, kills: int, seed: int) -> list[Callable[[], Row]]:
+def plan(bench: Bench, kills: int, interrupts: int, seed: int) -> list[Callable[[], Row]]:
     """Return what is done: of the kills at least three in five hit a write before its rename."""
     rng = np.random.default_rng(seed)
     variants = list(bench.whole)
@@ -356,11 +402,13 @@ def plan(bench: Bench, kills: int, seed: int) -> list[Callable[[], Row]]:
             made.append(lambda variant=variant, k=k: bench.killed_at(variant, k))
         else:
             made.append(lambda variant=variant, i=i: bench.killed_any_time(variant, seed + i))
-    for i in range(kills // 10):
-        variant = variants[i % len(variants)]
-        kind = (signal.SIGINT, signal.SIGTERM)[i % 2]
+    for i in range(interrupts):  # spread over the time that the command takes
+        kind, variant = (signal.SIGINT, signal.SIGTERM)[i % 2], variants[i // 2 % len(variants)]
+        share = float((i + rng.random()) / interrupts)
         made.append(
-            lambda variant=variant, i=i, kind=kind: bench.killed_any_time(variant, seed + i, kind)
+            lambda variant=variant, i=i, kind=kind, share=share: bench.interrupted(
+                variant, seed + i, kind, share
+            )
         )
     return made
 
@@ -418,7 +466,7 @@ def main() -> None:
         """Cut runs off, spoil their files, resume them; write the table into docs/reliability.md."""
         with tempfile.TemporaryDirectory() as work:
             bench = Bench(Path(work))
-            todo = plan(bench, kills, seed)
+            todo = plan(bench, kills, kills // 5, seed)
             for variant in bench.whole:
                 todo += failures(bench, variant, 1.0 if variant == "compiled" else 0.2, seed)
             rows = [do() for do in track(todo, "faults", transient=True)]

@@ -62,7 +62,7 @@ def eventnet(
     root = str(Path(__file__).resolve().parent.parent)
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.run(
-        [sys.executable, "-m", "eventnet.cli", *arguments],
+        [sys.executable, "-m", "eventnet", *arguments],
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -319,7 +319,7 @@ def test_the_bar_of_a_run_follows_that_of_its_fetch(place: Path) -> None:
     root = str(Path(__file__).resolve().parent.parent)
     screen, terminal = os.openpty()
     running = subprocess.Popen(
-        [sys.executable, "-m", "eventnet.cli", "run", "drone", "--until", "3"],
+        [sys.executable, "-m", "eventnet", "run", "drone", "--until", "3"],
         cwd=place,
         env=os.environ
         | {

@@ -81,7 +81,7 @@ def test_a_second_run_needs_no_network_and_is_the_same_byte_for_byte(tmp_path: P
     for k in range(2):
         subprocess.run(
             [
-                *(sys.executable, "-m", "eventnet.cli", "run", "drone", "--until", "3", "--quiet"),
+                *(sys.executable, "-m", "eventnet", "run", "drone", "--until", "3", "--quiet"),
                 *("--out", str(tmp_path / str(k))),
             ],
             check=True,

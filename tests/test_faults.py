@@ -31,7 +31,7 @@ def test_twenty_kills_at_every_step_of_a_write_lose_nothing(
     bench: Bench, record_property: Any
 ) -> None:
     bench.struck.clear()
-    rows = [do() for do in plan(bench, 20, seed=1)]
+    rows = [do() for do in plan(bench, 20, 2, seed=1)]
     assert [row for row in rows if not row.recovered] == []
     assert all(bench.struck[step] >= 2 for step in BEFORE_RENAME), bench.struck
     record_property("faults", f"{len(rows)} runs cut off, {bench.struck}")

@@ -151,8 +151,8 @@ def test_scenarios_and_recipes_are_found_by_name(place: Place, folder: str) -> N
 
 
 def test_the_command_lists_the_same_scenarios_and_recipes(place: Place) -> None:
-    scenarios = json.loads(place.run("-m", "eventnet.cli", "scenarios", "--json"))
-    recipes = json.loads(place.run("-m", "eventnet.cli", "data", "list", "--json"))
+    scenarios = json.loads(place.run("-m", "eventnet", "scenarios", "--json"))
+    recipes = json.loads(place.run("-m", "eventnet", "data", "list", "--json"))
     shown = [p.stem for p in (ROOT / "sims").iterdir() if p.suffix in (".py", ".toml")]
     assert set(scenarios) == {name for name in shown if not name.startswith("_")}
     assert set(recipes) == {path.stem for path in (ROOT / "datasets").glob("*.toml")}
@@ -179,8 +179,8 @@ def test_the_command_is_installed(name: str, request: pytest.FixtureRequest) -> 
 
 
 def test_cli_py_in_a_checkout_is_the_command(checkout: Place) -> None:
-    as_module = checkout.run("-m", "eventnet.cli", "--help")
-    assert checkout.run("cli.py", "--help") == as_module.replace("python -m eventnet.cli", "cli.py")
+    as_module = checkout.run("-m", "eventnet", "--help")
+    assert checkout.run("cli.py", "--help") == as_module.replace("python -m eventnet", "cli.py")
 
 
 def test_the_scenario_in_the_scenarios_readme_runs_from_a_wheel(
@@ -189,7 +189,7 @@ def test_the_scenario_in_the_scenarios_readme_runs_from_a_wheel(
     (script,) = re.findall(r"```python\n(.*?)```", (ROOT / "sims" / "README.md").read_text(), re.S)
     (tmp_path / "my_robot.py").write_text(script)
     place = Place(from_wheel.python, tmp_path)
-    command = ("-m", "eventnet.cli", "run", "my_robot.py", "--json", "--engine", "actors")
+    command = ("-m", "eventnet", "run", "my_robot.py", "--json", "--engine", "actors")
     summary = json.loads(place.run(*command))
     assert summary["simulated_s"] == 10
     # A sine's mean absolute value is 2/pi: less means that something was learned.

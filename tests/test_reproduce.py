@@ -56,7 +56,7 @@ def numbers(target: str) -> dict[str, float]:
 def command(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.run(
-        [sys.executable, "-m", "eventnet.cli", "reproduce", *arguments],
+        [sys.executable, "-m", "eventnet", "reproduce", *arguments],
         cwd=cwd,
         capture_output=True,
         text=True,

@@ -107,7 +107,7 @@ def test_a_killed_worker_and_a_killed_client_lose_and_double_no_point(
     grid = ("sine.py", "--grid", "tau=log:0.05:0.5:12", "--seeds", "2", "--set", "pause=0.1")
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     client = subprocess.Popen(
-        [sys.executable, "-m", "eventnet.cli", "sweep", *grid, "--workers", "2", "--quiet"],
+        [sys.executable, "-m", "eventnet", "sweep", *grid, "--workers", "2", "--quiet"],
         env={**os.environ, "PYTHONPATH": path},
     )
 
