@@ -27,7 +27,7 @@ from eventnet.network import positive
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-COUNT_LIMIT = 2**31  # the engines' bound on a spike count; far inside what float64 holds exactly
+COUNT_LIMIT = 2**31  # a raster's bound on a spike count; far inside what float64 holds exactly
 
 
 def gains(tau: float, step: float, dt: float) -> tuple[float, float]:

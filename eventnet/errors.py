@@ -50,8 +50,8 @@ class Diverged(EventNetError, ArithmeticError):
     def __str__(self) -> str:
         return (
             f"diverged at t={self.time:.9g} s in population {self.population!r}, neuron {self.neuron}: "
-            "its state is not finite or it would send more than 2**31 - 1 spikes at once; lower the "
-            "learning rate or keep the guard on"
+            "its state is not finite or it would send more than 2**20 spikes at once; lower the "
+            "learning rate, keep the guard on, or take a larger step"
         )
 
 

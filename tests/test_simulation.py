@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import eventnet as en
+from eventnet.engine.equations import MAX_COUNT
 from eventnet.sources import with_hold
 
 
@@ -128,6 +130,41 @@ def test_a_diverged_run_keeps_its_raster(engine: str, tmp_path: Path) -> None:
     kept = en.Raster.open(tmp_path / "run").arrays()
     assert len(kept.time) == 51  # ten at once, then one every tau*step/|x| = .01 s up to .5 s
     assert kept.time[-1] < 0.5
+
+
+@pytest.mark.parametrize("setting", [{}, {"engine": "actors"}, {"clock": 0.05}], ids=str)
+@pytest.mark.parametrize(("name", "neuron"), [("s", 1), ("h", 2), ("y", 0)])
+def test_a_storm_of_spikes_ends_the_run_and_the_last_checkpoint_stays(
+    name: str, neuron: int, setting: dict[str, Any], tmp_path: Path
+) -> None:
+    """A reading, what a layer receives, or an error moves by so many steps at once."""
+
+    def run(storm: float) -> None:
+        net = en.Network(tau=0.1)
+        net.sensor("s", 2, step=0.5)
+        net.layer("h", 3, step=0.5, error_step=0.5)
+        net.output("y", 1, error_step=0.5)
+        weights = np.full((2, 3), 0.01)
+        weights[1, 2] = storm if name == "h" else 0.01
+        net.connect("s", "h", weights=weights)
+        net.connect("h", "y", weights=[[1e-9]] * 3)
+        sim = en.Simulation(net, plasticity=en.STDP(lr=0.0), **setting)
+        after = {"s": storm, "h": 1.0, "y": 0.0}[name]
+        sim.feed("s", en.Recording([0.0, 0.5], [[0.0, 0.0], [0.0, after]]))
+        sim.teach("y", en.Recording([0.0, 0.5], [0.0, storm if name == "y" else 0.0]))
+        record = en.Record(tmp_path / f"{storm:g}", checkpoint_every=0.2)
+        sim.run(until=0.5 + 1e-6, record=record)
+
+    run(0.9 * MAX_COUNT * 0.5)
+    with pytest.raises(en.Diverged, match="more than 2\\*\\*20 spikes at once") as caught:
+        run(1.1 * MAX_COUNT * 0.5)
+    error = caught.value
+    assert (error.population, error.neuron, error.time) == (name, neuron, pytest.approx(0.5))
+    folder = tmp_path / f"{1.1 * MAX_COUNT * 0.5:g}"
+    assert sorted(file.name for file in (folder / "checkpoints").iterdir()) == [
+        "000000.npz",
+        "000001.npz",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ class ClockedEngine:
         Raises
         ------
         Diverged
-            When a signal is not finite or a spike count exceeds 2**31 - 1. The tick is not recorded.
+            When a signal is not finite or a spike count exceeds `MAX_COUNT`. The tick is not recorded.
         """
         while True:
             status = kernels.advance(

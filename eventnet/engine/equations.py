@@ -17,8 +17,12 @@ from eventnet.engine.jit import Array, inlined, kernel
 TINY = 1e-290
 """A decayed trace smaller than this is zero: denormal numbers would slow every later pass."""
 
-MAX_COUNT = 2147483647.0
-"""The largest spike count that a raster's int32 can hold."""
+MAX_COUNT = 2.0**20
+"""The most spikes that a neuron may send at one instant; more is a storm, and the run ends.
+
+A reading that moves by a million steps at once says that the step is wrong, an error that does that
+learning has run away: either would go on for hours. Single precision counts beyond it exactly.
+"""
 
 GUARD_EPSILON = 1e-12
 """Keeps the guard's limit finite while a projection has not seen a spike."""

@@ -208,7 +208,7 @@ def encode(x: Array, last: Array, phi: Array, count: Array, alpha: float, beta: 
 
 @kernel
 def total_in_range(count: Array) -> int:
-    """Return ``sum |count|``; -1 if one is not what was to be rounded, or too large for a raster."""
+    """Return ``sum |count|``; -1 if one is not what was to be rounded, or too large."""
     most = min(MAX_COUNT, 0.5 / np.finfo(count.dtype).eps)
     total = 0
     for k in range(count.shape[0]):
