@@ -650,9 +650,7 @@ class Simulation:
             self._recorder = MemoryRaster(self.coder_names)
         try:
             with nullcontext() if record is None or live else record.listening():
-                self._engine.advance(
-                    -math.inf
-                )  # compiles, if nothing has yet: not part of its time
+                self._engine.advance(-math.inf)  # compiles, if nothing has: not part of its time
                 begun.since = wall.perf_counter()
                 if live:
                     self.live.drive(until, None if live is True else live)
