@@ -76,6 +76,7 @@ def write(
 def page(run: RunFolder, progress: Progress | None = None) -> str:
     """Return the report of a run as HTML."""
     needed("bokeh", "report", "reports")
+    from bokeh.document import Document
     from bokeh.embed import components
     from bokeh.models import Range1d
     from bokeh.resources import Resources
@@ -103,6 +104,10 @@ def page(run: RunFolder, progress: Progress | None = None) -> str:
         plots["epochs"] = epochs
     if run.end:
         plots["cost"] = _cost(run.end["cost"]["totals"])
+    document = Document()
+    with document.models.freeze():  # or all are looked through again after each
+        for plot in plots.values():
+            document.add_root(plot)
     script, divs = components(plots) if plots else ("", {})
     template = Environment(autoescape=True).from_string(
         files("eventnet.report").joinpath("page.html").read_text(encoding="utf-8")
