@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ENGINES := tests/test_engines.py::test_engines_agree_event_for_event
 
-.PHONY: help demo test bench soak faults fuzz nightly lint clean
+.PHONY: help demo test bench soak faults fuzz lowest nightly lint clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,12 @@ fuzz: $(VENV)/installed-dev  ## Fuzz every parser of files from elsewhere; ten m
 	@for parser in $$($(BIN)/python -c 'import sys; sys.path.insert(0, "tests"); import foreign; print(*foreign.PARSERS)'); do \
 	  $(BIN)/python -m tests.fuzz $$parser $${SECONDS_EACH:-600} || exit 1; done
 
+lowest:  ## Test with the lowest versions that pyproject.toml declares, in .venv-lowest
+	@"$(PYTHON)" -m venv .venv-lowest
+	@.venv-lowest/bin/python -m pip install -qq --disable-pip-version-check uv
+	@.venv-lowest/bin/uv pip install -q --python .venv-lowest --resolution lowest-direct -e ".[dev]"
+	@.venv-lowest/bin/python -m pytest -n 2
+
 # Bounds are checked in kernels compiled anew; without the JIT the engines agree on the suite's networks.
 nightly: lint  ## Compare the engines on 2,000 random networks, with bounds checked and without the JIT too
 	@HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --timeout 10000 $(ENGINES) tests/test_invariants.py \
@@ -43,8 +49,8 @@ lint: $(VENV)/installed-dev  ## Lint and check types only
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/mypy --no-error-summary
 
-clean:  ## Remove .venv, .venv-bench and all caches; runs/ stays
-	@rm -rf $(VENV) .venv-bench build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+clean:  ## Remove .venv and its like and all caches; runs/ stays
+	@rm -rf $(VENV) .venv-bench .venv-lowest build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -type d -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 # One stamp a set of extras: pip runs again only after pyproject.toml has changed. dev includes demo.
