@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -136,8 +137,9 @@ def sweep_run(
         ):
             try:
                 swept(folder.job, points, folder, client, told)
-            except KeyboardInterrupt:
-                raise click.ClickException("stopped; the same command goes on") from None
+            except KeyboardInterrupt as error:
+                click.echo("stopped; the same command goes on", err=True)
+                click.get_current_context().exit(128 + getattr(error, "signal", signal.SIGINT))
         rows, new = list(folder.results.values()), len(folder.results) - before
     _print(target, rows, new, as_json, quiet)
 
