@@ -3,7 +3,8 @@
 ``a_0 = pixels/255``, ``z_k = a_k W_k + b_k``, ``a_{k+1} = max(z_k, 0)``; the output is
 ``p = softmax(z)`` and the loss ``-ln p[label]``. One step of SGD after each image:
 ``e = p - onehot`` at the output, ``e_{k-1} = (a_k > 0) * (W_k e_k)`` below it, and then
-``W_k -= lr * a_k (x) e_k``, ``b_k -= lr * e_k``.
+``W_k -= lr * a_k (x) e_k``, ``b_k -= lr * e_k``. With targets y instead of labels the output is z,
+the loss ``|z - y|^2/2`` and ``e = z - y``.
 
 Two variants do the same steps and differ by rounding only. The dense one does every multiply-add;
 the zero-skipping one passes over the rows of weights of inputs that are 0 and of units that are off,
@@ -90,7 +91,7 @@ class MultiplyAdds:
 
 
 class Mlp:
-    """A perceptron with rectified hidden units and a softmax, from given weights.
+    """A perceptron with rectified hidden units and a softmax or a linear output, from given weights.
 
     Parameters
     ----------
@@ -214,7 +215,8 @@ class Mlp:
         ----------
         images : ndarray of uint8, shape (n, n_in)
             Read in place, a row at a time.
-        labels : array_like of int, shape (n,)
+        labels : array_like of int, shape (n,), or of float, shape (n, n_out)
+            Classes, or targets of the outputs.
         order : array_like of int
             Which image comes when; it need not have all, and may have one twice.
         lr : float
@@ -234,14 +236,16 @@ class Mlp:
         """
         positive(lr, "lr", "a perceptron")
         images = self._checked(images)
-        classes = _whole(labels, "labels", int(self._net.sizes[-1]))
-        if len(classes) != len(images):
-            raise ConfigError(f"{len(classes)} labels for {len(images)} images: must be as many")
+        classes, targets = self._aims(labels)
+        told = max(len(classes), len(targets))
+        if told != len(images):
+            raise ConfigError(f"{told} labels for {len(images)} images: must be as many")
         places = _whole(order, "order", len(images))
         counts = np.zeros_like(self._skipped[0])
         position, layer, loss = _epoch(
             images,
             classes,
+            targets,
             places,
             self._net.weights.dtype.type(lr),
             self.skip_zeros,
@@ -276,13 +280,56 @@ class Mlp:
         ConfigError
             If images are of another type or width.
         """
-        images = self._checked(images)
         labels = np.empty(len(images), np.int64)
+        self._read(images, labels, self._no_outputs())
+        return labels
+
+    def outputs(self, images: Bytes) -> Floats:
+        """Return z of the output layer for each image.
+
+        Parameters
+        ----------
+        images : ndarray of uint8, shape (n, n_in)
+
+        Returns
+        -------
+        ndarray, shape (n, n_out)
+            Of the perceptron's dtype.
+
+        Raises
+        ------
+        ConfigError
+            If images are of another type or width.
+        """
+        outputs: Floats = np.empty((len(images), self._net.sizes[-1]), self._net.weights.dtype)
+        self._read(images, np.empty(len(images), np.int64), outputs)
+        return outputs
+
+    def _read(self, images: Bytes, labels: Ints, outputs: Floats) -> None:
+        counts = self._skipped[1, FORWARD]
         _predict(
-            images, labels, self.skip_zeros, self._net, self._scratch, self._skipped[1, FORWARD]
+            self._checked(images),
+            labels,
+            outputs,
+            self.skip_zeros,
+            self._net,
+            self._scratch,
+            counts,
         )
         self._predicted += len(images)
-        return labels
+
+    def _no_outputs(self) -> Floats:
+        return np.empty((0, int(self._net.sizes[-1])), self._net.weights.dtype)
+
+    def _aims(self, labels: ArrayLike) -> tuple[Ints, Floats]:
+        """Return classes (n,) and targets (n, n_out); what is not given is empty."""
+        given, n_out = np.asarray(labels), int(self._net.sizes[-1])
+        if given.ndim != 2:
+            return _whole(given, "labels", n_out), self._no_outputs()
+        targets = _finite(given, "targets", 2)
+        if targets.shape[1] != n_out:
+            raise ConfigError(f"targets of shape {targets.shape}: must be (n, {n_out})")
+        return np.empty(0, np.int64), targets.astype(self._net.weights.dtype)
 
     def _checked(self, images: Bytes) -> Bytes:
         width = int(self._net.sizes[0])
@@ -542,7 +589,7 @@ def _rise(skip: bool, net: _Net, s: _Scratch) -> int:
 
 
 @_kernel
-def _judge(z: Array, label: int, e: Array) -> float:
+def _cross_entropy(z: Array, label: int, e: Array) -> float:
     """Write ``e = softmax(z) - onehot``; return the loss."""
     top = z[0]
     for j in range(z.size):
@@ -555,6 +602,16 @@ def _judge(z: Array, label: int, e: Array) -> float:
         e[j] /= total
     e[label] -= 1.0
     return float(np.log(total) - (z[label] - top))
+
+
+@_kernel
+def _squared(z: Array, target: Array, e: Array) -> float:
+    """Write ``e = z - target``; return the loss."""
+    total = z.dtype.type(0)
+    for j in range(z.size):
+        e[j] = z[j] - target[j]
+        total += e[j] * e[j]
+    return float(total) / 2
 
 
 @_kernel
@@ -590,6 +647,7 @@ def _count(lit: int, net: _Net, s: _Scratch, counts: Array) -> None:
 def _epoch(
     images: Array,
     labels: Array,
+    targets: Array,
     order: Array,
     lr: float,
     skip: bool,
@@ -612,7 +670,11 @@ def _epoch(
         bad = _rise(skip, net, s)
         if bad >= 0:
             return place, bad, loss
-        loss += _judge(s.z[output:], labels[order[place]], s.error[output:])
+        told, e_out = s.z[output:], s.error[output:]
+        if len(targets):
+            loss += _squared(told, targets[order[place]], e_out)
+        else:
+            loss += _cross_entropy(told, labels[order[place]], e_out)
         _learn(lr, net, s)
         _count(s.pixels[1] + s.pixels[2] if skip else _lit(image), net, s, counts)
     if order.size:
@@ -624,9 +686,15 @@ def _epoch(
 
 @_kernel
 def _predict(
-    images: Array, labels: Array, skip: bool, net: _Net, s: _Scratch, counts: Array
+    images: Array,
+    labels: Array,
+    outputs: Array,
+    skip: bool,
+    net: _Net,
+    s: _Scratch,
+    counts: Array,
 ) -> None:
-    """Write `labels`, and add to the zero-skipping `counts` of each layer."""
+    """Write `labels`, and `outputs` unless it is empty; add to the zero-skipping `counts`."""
     w, z = net.weights[: net.weight_first[1]], s.z[: net.sizes[1]]
     output = net.unit_first[net.sizes.size - 2]
     for place in range(len(images)):
@@ -636,6 +704,9 @@ def _predict(
         _add_rows(z, w, s.new[: s.pixels[1]], s.ink[: s.pixels[1]])
         _rise(skip, net, s)
         labels[place] = np.argmax(s.z[output:])
+        if len(outputs):
+            for j in range(outputs.shape[1]):
+                outputs[place, j] = s.z[output + j]
         source = s.pixels[1] if skip else _lit(image)
         for k in range(counts.size):
             counts[k] += source * net.sizes[k + 1]

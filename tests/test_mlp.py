@@ -6,6 +6,7 @@ import pickle
 import tracemalloc
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,10 @@ def some_biases(sizes: Sequence[int], seed: int = 5) -> Arrays:
 
 
 class Transcription:
-    """The module's equations, a line each; nothing is skipped, fused or put off."""
+    """The module's equations, a line each; nothing is skipped, fused or put off.
+
+    An array instead of a label has the targets.
+    """
 
     def __init__(self, weights: Arrays, biases: Arrays | None) -> None:
         self.w = [w.copy() for w in weights]
@@ -45,23 +49,28 @@ class Transcription:
             a.append(np.maximum(a[-1] @ w + b, 0))
         return a, a[-1] @ self.w[-1] + self.b[-1]
 
-    def step(self, image: NDArray[np.uint8], label: int, lr: float) -> float:
+    def step(self, image: NDArray[np.uint8], aim: Any, lr: float) -> float:
         a, z = self.forward(image)
-        p = np.exp(z - z.max())
-        p /= p.sum()
-        errors = [p - np.eye(len(p))[label]]
+        if np.ndim(aim):
+            errors = [z - aim]
+            loss = (errors[0] ** 2).sum() / 2
+        else:
+            p = np.exp(z - z.max())
+            p /= p.sum()
+            errors = [p - np.eye(len(p))[aim]]
+            loss = -np.log(p[aim])
         for k in range(len(self.w) - 1, 0, -1):
             errors.insert(0, (a[k] > 0) * (self.w[k] @ errors[0]))
         for k, (x, e) in enumerate(zip(a, errors, strict=True)):
             source = int((x != 0).sum())
-            target = int((a[k + 1] > 0).sum()) if k + 1 < len(a) else len(p)
+            target = int((a[k + 1] > 0).sum()) if k + 1 < len(a) else len(z)
             self.skipped[FORWARD, k] += source * len(e)
             self.skipped[UPDATE, k] += source * target
             self.skipped[BACKWARD, k] += source * target if k else 0
             self.w[k] -= lr * np.outer(x, e)
             if self.learns_biases:
                 self.b[k] -= lr * e
-        return float(-np.log(p[label]))
+        return float(loss)
 
 
 def distance(found: Sequence[NDArray[np.float64]], expected: Arrays) -> float:
@@ -98,6 +107,23 @@ def test_three_epochs_of_real_digits_are_those_of_the_transcription(
     labels = net.predict(mnist_data.test_images[:300])
     outputs = np.array([plain.forward(image)[1] for image in mnist_data.test_images[:300]])
     assert np.array_equal(labels, outputs.argmax(axis=1))
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_targets_are_learned_as_by_the_transcription(mnist_data: mnist.Mnist, skip: bool) -> None:
+    """The targets of a digit are ten of its own pixels."""
+    images, sizes = mnist_data.train_images[:60], (784, 30, 20, 10)
+    targets = images[:, 400:410] / 255 * 2 - 1
+    net = Mlp(glorot(sizes), some_biases(sizes), skip_zeros=skip)
+    plain = Transcription(glorot(sizes), some_biases(sizes))
+    order = np.random.default_rng(3).integers(0, 60, 150)
+    loss = net.train(images, targets, order, 0.01)
+    assert loss == pytest.approx(np.mean([plain.step(images[i], targets[i], 0.01) for i in order]))
+    assert distance([*net.weights, *net.biases], [*plain.w, *plain.b]) < 1e-12
+    assert np.array_equal(net.trained.zero_skipping, plain.skipped)
+    found = net.outputs(images)
+    assert found == pytest.approx(np.array([plain.forward(x)[1] for x in images]), abs=1e-12)
+    assert np.array_equal(net.predict(images), found.argmax(axis=1))
 
 
 @settings(max_examples=60)
@@ -301,7 +327,10 @@ def test_layers_that_do_not_fit_are_refused(
     [
         (OK / 255, [0] * 4, [0], 0.1, r"images of type float64 .* must be uint8 of shape \(n, 3\)"),
         (OK[:, :2], [0] * 4, [0], 0.1, r"shape \(4, 2\): must be uint8 of shape \(n, 3\)"),
+        (OK, [[0.0] * 3] * 4, [0], 0.1, r"targets of shape \(4, 3\): must be \(n, 2\)"),
+        (OK, [[np.nan] * 2] * 4, [0], 0.1, r"targets of shape \(4, 2\): must be finite"),
         (OK, [0] * 3, [0], 0.1, "3 labels for 4 images"),
+        (OK, [[0.0] * 2] * 3, [0], 0.1, "3 labels for 4 images"),
         (OK, [0, 1, 2, 0], [0], 0.1, "labels from 0 to 2: must be 0 to 1"),
         (OK, [0.0] * 4, [0], 0.1, "labels of type float64"),
         (OK, [0] * 4, [0, 4], 0.1, "order from 0 to 4: must be 0 to 3"),
