@@ -16,7 +16,7 @@ demo: $(VENV)/installed-demo  ## Run the main scenario: fetch a drone's flight, 
 test: lint  ## Lint, check types and run all tests
 	@$(BIN)/python -m pytest -n 2
 
-bench: $(VENV)/installed-demo  ## Time eventnet beside PyTorch, JAX, Numba, Brian2 and others; ten minutes
+bench: $(VENV)/installed-bench  ## Time eventnet beside PyTorch, JAX, Numba, Brian2 and others; ten minutes
 	@$(BIN)/python -m benchmarks
 
 soak: lint  ## Keep a live run busy for two minutes, then be rude to it; balance a pole on ten seeds
@@ -53,11 +53,11 @@ clean:  ## Remove .venv and its like and all caches; runs/ stays
 	@rm -rf $(VENV) .venv-bench .venv-lowest build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -type d -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
-# One stamp a set of extras: pip runs again only after pyproject.toml has changed. dev includes demo.
-$(VENV)/installed-demo $(VENV)/installed-dev: $(VENV)/installed-%: pyproject.toml | $(BIN)/python
+# One stamp a set of extras: pip runs again only after pyproject.toml has changed. dev includes the others.
+$(VENV)/installed-demo $(VENV)/installed-bench $(VENV)/installed-dev: $(VENV)/installed-%: pyproject.toml | $(BIN)/python
 	@echo "installing eventnet[$*] into $(VENV)"
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -e ".[$*]"
-	@touch $@ $(if $(filter dev,$*),$(VENV)/installed-demo)
+	@touch $@ $(if $(filter dev,$*),$(VENV)/installed-demo $(VENV)/installed-bench)
 
 $(BIN)/python:
 	@command -v "$(PYTHON)" >/dev/null || { echo "$(PYTHON) not found: install Python 3.11 or newer"; exit 1; }

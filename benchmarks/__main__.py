@@ -24,7 +24,7 @@ from eventnet.raster import written_aside
 from eventnet.reproduce.record import commit, machine
 from eventnet.simulation import versions
 
-SECTIONS = ("training", "streams", "simulation", "roofline", "size", "largest", "cores")
+SECTIONS = ("training", "streams", "video", "simulation", "roofline", "size", "largest", "cores")
 
 
 def main() -> None:

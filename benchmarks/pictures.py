@@ -44,23 +44,29 @@ def training(document: dict[str, Any], path: Path) -> None:
 
 
 def streams(document: dict[str, Any], path: Path) -> None:
-    ticks = [int(t) for t in document["ticks"]]
+    _frames(document["ticks"], "frames a digit", path)
+
+
+def video(document: dict[str, Any], path: Path) -> None:
+    _frames({rate: found["rows"] for rate, found in document["rates"].items()}, "frames/s", path)
+
+
+def _frames(by_rate: dict[str, dict[str, Row]], label: str, path: Path) -> None:
+    """Draw time a frame against the rate of frames, learning and reading."""
     with drawing(9, 3.4) as figure:
         panels = figure.subplots(1, 2, sharey=True)
         for ax, stage in zip(panels, ("training", "inference"), strict=True):
-            for name, color in zip(
-                next(iter(document["ticks"].values())), PALETTE.values(), strict=False
-            ):
-                rows = [by_name[name] for by_name in document["ticks"].values()]
+            for name, color in zip(next(iter(by_rate.values())), PALETTE.values(), strict=False):
+                rows = [by_name[name] for by_name in by_rate.values()]
                 staged = "stage" in rows[0]["repetitions"][0]
                 if stage == "inference" and not staged:
                     continue
                 where = {"stage": stage} if staged else {}
                 micros = [1e6 / spread(row, **where)[0] for row in rows]
-                ax.plot(ticks, micros, "o-", ms=4, color=color, label=name)
+                ax.plot([float(r) for r in by_rate], micros, "o-", ms=4, color=color, label=name)
             ax.set_xscale("log", base=4)
             ax.set_yscale("log")
-            ax.set_xlabel("frames a digit")
+            ax.set_xlabel(label)
             ax.set_title(stage)
         panels[0].set_ylabel("microseconds a frame")
         panels[0].legend(fontsize="x-small")
@@ -122,6 +128,7 @@ def size(document: dict[str, Any], path: Path) -> None:
 DRAWN: dict[str, Callable[[dict[str, Any], Path], None]] = {
     "training": training,
     "streams": streams,
+    "video": video,
     "simulation": simulation,
     "roofline": roofline,
     "size": size,

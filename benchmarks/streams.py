@@ -45,7 +45,7 @@ LR_SCALES = (1.0, 0.25, 0.05)
 
 
 class Setting(NamedTuple):
-    """The constants of the network on events."""
+    """The constants of a network on events."""
 
     lr: float = 0.2  # of a second
     cap: float = 2.5  # the guard's, of a frame
@@ -161,16 +161,10 @@ class Spiking(Learner):
 
     def __init__(self, task: Task, ticks: int, clocked: bool, setting: Setting = SETTING) -> None:
         super().__init__(task, ticks)
-        self.sim = Simulation(
-            network(self.initial, setting),
-            plasticity=STDP(setting.lr, cap=setting.cap),
-            clock=1 / ticks if clocked else None,
-            raster=False,
-            dtype=np.float32,
-        )
+        self.sim = network(self.initial, setting, "softmax", 1 / ticks if clocked else None)
         self.source = Clocked(drifting(self.digits, ticks))
         self.sim.feed("pixels", self.source)
-        self.sim.teach("digit", OneHot(self.labels, lambda _: np.arange(len(self.labels)), 1, 1.0))
+        self.sim.teach("output", OneHot(self.labels, lambda _: np.arange(len(self.labels)), 1, 1.0))
 
     def prepare(self) -> None:
         """Compile."""
@@ -181,7 +175,7 @@ class Spiking(Learner):
         """Learn a part."""
         self.sim.scale_lr(scale)
         until = (part + 1) * self.part - 0.5 / self.ticks
-        return self._run(self.sim, self.source, until, self.part * self.ticks)
+        return {"units": self.part * self.ticks, **timed(self.sim, self.source, until)}
 
     def show(self) -> Repetition:
         """Show digits, the first of them before time is taken."""
@@ -190,23 +184,16 @@ class Spiking(Learner):
         source = Clocked(drifting(self.shown, self.ticks, t0))
         sim.feed("pixels", source)
         sim.run(until=t0 + 1 - 0.5 / self.ticks)
-        return self._run(sim, source, t0 + n - 0.5 / self.ticks, (n - 1) * self.ticks)
-
-    def _run(self, sim: Simulation, source: Clocked, until: float, ticks: int) -> Repetition:
-        made = source.wall_s
-        begin = time.perf_counter()
-        cost = sim.run(until=until).cost
-        wall_s = time.perf_counter() - begin - (source.wall_s - made)
-        additions = cost.total("additions")
-        return {"units": ticks, "wall_s": wall_s, "events": cost.events, "additions": additions}
+        until = t0 + n - 0.5 / self.ticks
+        return {"units": (n - 1) * self.ticks, **timed(sim, source, until)}
 
     def read(self, images: NDArray[np.uint8]) -> NDArray[np.int64]:
         """Return what each digit is taken for half a frame after its last one."""
         sim = self.sim.copy()
         t0, n = sim.now, len(images)
         sim.feed("pixels", drifting(images, self.ticks, t0))
-        sim.probe("digit", times=t0 + np.arange(n) + 1 - 0.5 / self.ticks)
-        values = sim.run(until=t0 + n - 0.25 / self.ticks).output("digit").values
+        sim.probe("output", times=t0 + np.arange(n) + 1 - 0.5 / self.ticks)
+        values = sim.run(until=t0 + n - 0.25 / self.ticks).output("output").values
         return np.asarray(values.argmax(axis=1))
 
 
@@ -260,15 +247,31 @@ class Dense(Learner):
         return self.mlp.predict(np.concatenate([stream.frames(k, k + 1) for k in lasts]))
 
 
-def network(weights: list[Floats], setting: Setting = SETTING) -> Network:
-    """Return the spiking network."""
+def network(weights: list[Floats], setting: Setting, loss: str, clock: float | None) -> Simulation:
+    """Return a spiking network with a hidden layer, float32."""
+    first, second = weights
     net = Network(tau=setting.tau)
-    net.sensor("pixels", SIZES[0], step=setting.step)
-    net.layer("hidden", SIZES[1], step=setting.hidden_step, error_step=setting.hidden_error_step)
-    net.output("digit", SIZES[2], loss="softmax", error_step=setting.error_step)
-    net.connect("pixels", "hidden", weights=weights[0])
-    net.connect("hidden", "digit", weights=weights[1])
-    return net
+    net.sensor("pixels", len(first), step=setting.step)
+    net.layer(
+        "hidden",
+        len(second),
+        step=setting.hidden_step,
+        error_step=setting.hidden_error_step,
+    )
+    net.output("output", second.shape[1], loss=loss, error_step=setting.error_step)
+    net.connect("pixels", "hidden", weights=first)
+    net.connect("hidden", "output", weights=second)
+    rule = STDP(setting.lr, cap=setting.cap)
+    return Simulation(net, plasticity=rule, clock=clock, raster=False, dtype=np.float32)
+
+
+def timed(sim: Simulation, source: Clocked, until: float) -> Repetition:
+    """Run, and return the time without that of making frames, the events and the additions."""
+    made = source.wall_s
+    begin = time.perf_counter()
+    cost = sim.run(until=until).cost
+    wall_s = time.perf_counter() - begin - (source.wall_s - made)
+    return {"wall_s": wall_s, "events": cost.events, "additions": cost.total("additions")}
 
 
 def entries(ticks: int) -> dict[str, Entry]:

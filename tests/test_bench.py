@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import page, roofline, size, streams, training
+from benchmarks import page, roofline, size, streams, training, video
+from benchmarks import pictures as draw
 from eventnet.bench.task import digits, keep
 from eventnet.bench.workers import BenchError, Entry, interleave, spread
 from eventnet.cli import main
+from eventnet.data import fetch
 from eventnet.data.mnist import Mnist
+from eventnet.video import Video, pictures, quarters
 
 PART, PARTS = 20, 2
 DENSE = "eventnet.bench.perceptrons"
@@ -91,6 +94,61 @@ def test_streams_are_learned_and_read_and_their_rows_are_drawn(
     text = folder.with_suffix(".md").read_text()
     assert text.count("## Digits that drift") == 4
     assert (folder / "streams.png").stat().st_size > 10_000
+
+
+def test_a_video_is_learned_and_read_by_the_same_steps_and_its_rows_are_drawn(
+    tmp_path: Path,
+) -> None:
+    """The recording's first 4 s; to be told is, for once, how much of a quarter is bright."""
+    shown = zip(range(40), pictures(fetch("vtest") / "vtest.avi"), strict=False)
+    grey = np.array([picture[::12, ::12].mean(axis=2) for _, (_, picture) in shown])
+    bright = np.array([quarters(frame > 120) for frame in grey])
+    seen = Video(np.arange(40) / 10, grey.round().astype(np.uint8), bright)
+    task = video.watched(seen, 2, video.QUICK_PASSES)
+    assert (len(task["codes"]), len(task["shown"]), int(task["scored"])) == (2 * 14, 20, 14)
+    chosen = video.watched(seen, 2, 1, choosing=True)
+    assert (len(chosen["codes"]), len(chosen["shown"]), int(chosen["scored"])) == (11, 14, 11)
+
+    # The others need environments of their own.
+    own = {n: e for n, e in video.entries().items() if n in page.STAGED}
+    rows = interleave(own, keep(task, tmp_path / "task.npz"), 2 * video.QUICK_PASSES)
+    for name, row in rows.items():
+        units = 20 if name == page.DENSE else 19
+        assert [r["units"] for r in row["repetitions"]] == [14, units] * video.QUICK_PASSES
+        assert all(r["additions"] > 0 and r["wall_s"] > 0 for r in row["repetitions"]), name
+        assert row["r2"] < 1
+    found = {"rows": rows, **video.pictured(task["shown"])}
+    document = {"passes": 2, "rates": {"5": found}}
+    assert [t.title.split(":")[0] for t in page.video(document)] == [
+        "A fixed camera's video, training",
+        "A fixed camera's video, inference",
+        "A fixed camera's video",
+        "A fixed camera's video",
+    ]
+    draw.video(document, tmp_path / "video.png")
+    assert (tmp_path / "video.png").stat().st_size > 10_000
+
+
+def test_a_view_takes_what_moves_to_where_it_is_told() -> None:
+    """Of sixteen, no two are alike, and each tells the quarter in which the pixels are."""
+    picture, seen = np.zeros((1, video.HEIGHT, video.WIDTH), np.uint8), set()
+    picture[0, 5:9, 40:42] = 255
+    for k in range(16):
+        codes, told = video.view(picture.reshape(1, -1), np.array([[0.0, 1.0, 0.0, 0.0]]), k)
+        moved = codes.reshape(video.HEIGHT, video.WIDTH) > 0
+        assert moved.sum() == 8
+        assert np.array_equal(quarters(moved) > 0, told[0] > 0)
+        seen.add(codes.tobytes())
+    assert len(seen) == 16
+
+
+def test_a_difference_from_the_background_is_a_shade_from_noise_to_full() -> None:
+    frames = np.full((10, video.HEIGHT, video.WIDTH), 100, np.uint8)
+    frames[-1, 0, :5] = (115, 116, 84, 132, 10)
+    moving = np.arange(40.0).reshape(10, 4)
+    task = video.watched(Video(np.arange(10.0), frames, moving), 1, 1)
+    assert task["shown"][-1, :6].tolist() == [0, 127, 127, 255, 255, 0]
+    assert task["truth"] == pytest.approx(moving[7:] / moving[:7].std())
 
 
 def test_the_difference_of_two_scores_has_the_error_of_its_pairs() -> None:

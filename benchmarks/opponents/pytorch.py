@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import torch
 
+from benchmarks.video import Stepping
 from eventnet.bench.perceptrons import LR, Floats, Perceptron
 from eventnet.bench.task import Task
 
 torch.set_num_threads(1)
+
+
+def perceptron(weights: list[Floats]) -> torch.nn.Sequential:
+    first, second = (torch.nn.Linear(*w.shape, bias=False) for w in weights)
+    with torch.no_grad():
+        for layer, w in zip((first, second), weights, strict=True):
+            layer.weight.copy_(torch.from_numpy(w.T))
+    return torch.nn.Sequential(first, torch.nn.ReLU(), second)
 
 
 class _Tensors(Perceptron):
@@ -22,12 +31,7 @@ class Autograd(_Tensors):
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
-        sizes = [w.shape for w in self.initial]
-        first, second = (torch.nn.Linear(*size, bias=False) for size in sizes)
-        with torch.no_grad():
-            for layer, w in zip((first, second), self.initial, strict=True):
-                layer.weight.copy_(torch.from_numpy(w.T))
-        self.net = torch.nn.Sequential(first, torch.nn.ReLU(), second)
+        self.net = perceptron(self.initial)
         self.optimizer = torch.optim.SGD(self.net.parameters(), lr=LR)
         self.loss = torch.nn.CrossEntropyLoss()
 
@@ -67,3 +71,27 @@ class HandWritten(_Tensors):
 
     def weights(self) -> list[Floats]:
         return [self.w0.numpy(), self.w1.numpy()]
+
+
+class Regression(Stepping):
+    """As `Autograd`, with half the squared error, on the video's task."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self.net = perceptron(self.initial)
+        self.optimizer = torch.optim.SGD(self.net.parameters(), lr=self.lr)
+
+    def own(self, array: Floats) -> torch.Tensor:
+        return torch.from_numpy(array)
+
+    def step(self, frames: torch.Tensor, targets: torch.Tensor, lr: float) -> None:
+        net, optimizer = self.net, self.optimizer
+        optimizer.param_groups[0]["lr"] = lr
+        for x, y in zip(frames, targets, strict=True):
+            optimizer.zero_grad()
+            (0.5 * (net(x) - y).square().sum()).backward()
+            optimizer.step()
+
+    @torch.inference_mode()
+    def outputs(self) -> Floats:
+        return torch.stack([self.net(x) for x in self.frames]).numpy()

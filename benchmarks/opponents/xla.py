@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from benchmarks.video import Stepping
 from eventnet.bench.perceptrons import LR, Floats, Perceptron
 from eventnet.bench.task import Task
 
@@ -89,3 +90,44 @@ class Scan(_Arrays):
         for images, labels in self.chunks[first // self.chunk : last // self.chunk]:
             w = scan(w, images, labels, rate)
         self.w = jax.block_until_ready(w)
+
+
+def output(weights: Weights, x: Any) -> Any:
+    w0, w1 = weights
+    return jax.nn.relu(x @ w0) @ w1
+
+
+def squared(weights: Weights, x: Any, y: Any) -> Any:
+    return 0.5 * jnp.square(output(weights, x) - y).sum()
+
+
+@partial(jax.jit, donate_argnums=0)
+def regress(weights: Weights, frames: Any, aims: Any, lr: Any) -> Weights:
+    def one(carry: Weights, sample: tuple[Any, Any]) -> tuple[Weights, None]:
+        back = jax.grad(squared)(carry, *sample)
+        return jax.tree.map(lambda w, g: w - lr * g, carry, back), None
+
+    return lax.scan(one, weights, (frames, aims))[0]
+
+
+@jax.jit
+def read(weights: Weights, frames: Any) -> Any:
+    # One frame at a time, as they come.
+    return lax.map(lambda x: output(weights, x), frames)
+
+
+class Regression(Stepping):
+    """`lax.scan` over a pass of the video's task, and `lax.map` over its frames."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self.w: Weights = tuple(jnp.array(w) for w in self.initial)
+
+    def own(self, array: Floats) -> Any:
+        return jnp.asarray(array)
+
+    def step(self, frames: Any, targets: Any, lr: float) -> None:
+        self.w = jax.block_until_ready(regress(self.w, frames, targets, jnp.float32(lr)))
+
+    def outputs(self) -> Floats:
+        return np.asarray(read(self.w, self.frames))
