@@ -50,7 +50,7 @@ class Diverged(EventNetError, ArithmeticError):
     def __str__(self) -> str:
         return (
             f"diverged at t={self.time:.9g} s in population {self.population!r}, neuron {self.neuron}: "
-            "its state is not finite or it would send more than 2**20 spikes at once; lower the "
+            "its state is not finite or it would send more than 2**24 spikes at once; lower the "
             "learning rate, keep the guard on, or take a larger step"
         )
 

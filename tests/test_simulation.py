@@ -156,7 +156,7 @@ def test_a_storm_of_spikes_ends_the_run_and_the_last_checkpoint_stays(
         sim.run(until=0.5 + 1e-6, record=record)
 
     run(0.9 * MAX_COUNT * 0.5)
-    with pytest.raises(en.Diverged, match="more than 2\\*\\*20 spikes at once") as caught:
+    with pytest.raises(en.Diverged, match="more than 2\\*\\*24 spikes at once") as caught:
         run(1.1 * MAX_COUNT * 0.5)
     error = caught.value
     assert (error.population, error.neuron, error.time) == (name, neuron, pytest.approx(0.5))

@@ -40,7 +40,7 @@ Ints = NDArray[np.int64]
 
 EPS = 1e-12  # keeps the guard finite while no presynaptic trace has arrived yet
 _GRID = 1e-6  # a time this close to a tick, in ticks, is on it
-_COUNT_MAX = 2**20
+_COUNT_MAX = 2**31 - 1
 _SENSOR, _LAYER, _OUTPUT = 0, 1, 2
 
 

@@ -17,11 +17,11 @@ from eventnet.engine.jit import Array, inlined, kernel
 TINY = 1e-290
 """A decayed trace smaller than this is zero: denormal numbers would slow every later pass."""
 
-MAX_COUNT = 2.0**20
+MAX_COUNT = 2.0**24
 """The most spikes that a neuron may send at one instant; more is a storm, and the run ends.
 
-A reading that moves by a million steps at once says that the step is wrong, an error that does that
-learning has run away: either would go on for hours. Single precision counts beyond it exactly.
+A reading that moves by millions of steps at once says that the step is wrong, an error that does that
+learning has run away: either would go on for hours. Up to it single precision holds every whole number.
 """
 
 GUARD_EPSILON = 1e-12
