@@ -64,12 +64,15 @@ def _frames(by_rate: dict[str, dict[str, Row]], label: str, path: Path) -> None:
                 where = {"stage": stage} if staged else {}
                 micros = [1e6 / spread(row, **where)[0] for row in rows]
                 ax.plot([float(r) for r in by_rate], micros, "o-", ms=4, color=color, label=name)
-            ax.set_xscale("log", base=4)
+            ax.set_xscale("log")
             ax.set_yscale("log")
+            ax.set_xticks([float(rate) for rate in by_rate], list(by_rate))
+            ax.minorticks_off()
             ax.set_xlabel(label)
             ax.set_title(stage)
         panels[0].set_ylabel("microseconds a frame")
-        panels[0].legend(fontsize="x-small")
+        lines = panels[0].get_legend_handles_labels()
+        panels[1].legend(*lines, loc="upper right", fontsize="x-small")
     save(figure, path)
 
 
