@@ -174,7 +174,7 @@ def test_a_diverging_run_goes_back_and_learns_at_half_the_rate(tmp_path: Path) -
         net.sensor("s", 1, step=0.05)
         net.output("y", 1, error_step=0.05)
         net.connect("s", "y", weights=[[1.0]])
-        sim = en.Simulation(net, plasticity=en.STDP(lr=20, cap=None), engine="actors")
+        sim = en.Simulation(net, plasticity=en.STDP(lr=36, cap=None), engine="actors")
         flips = np.where(np.arange(200) % 2, 1.0, -1.0)
         sim.feed("s", en.Periodic(flips, rate=50))
         sim.teach("y", en.Periodic(-flips, rate=50))
