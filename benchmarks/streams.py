@@ -57,7 +57,7 @@ class Setting(NamedTuple):
 
 
 SETTING = Setting()
-"""One for all rates of frames, chosen by ``python -m benchmarks.choose``."""
+"""One for all rates of frames, chosen by ``python -m benchmarks.streams_settings``."""
 
 DENSE_LR = {1: 0.06, 4: 0.2, 16: 0.45, 64: 0.9, 256: 0.12}
 """A second, so a frame learns at a part of it; the best of those tried on validation samples."""

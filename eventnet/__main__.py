@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 
-KINDS = (signal.SIGINT, signal.SIGTERM)
+from eventnet.signals import KINDS
 
 
 def leave(kind: int, *_: object) -> None:

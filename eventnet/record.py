@@ -17,8 +17,6 @@ import json
 import logging
 import math
 import shutil
-import signal
-import threading
 import time as wall
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +35,7 @@ from eventnet.files import no_link, sync, written_aside
 from eventnet.network import positive, unknown
 from eventnet.raster import RasterWriter, Segment, first_damaged
 from eventnet.runs import sealed, unsealed, versions, writing
+from eventnet.signals import handled
 from eventnet.sources import SpikeTrain, held_at
 from eventnet.world import Sampled, Sampler
 
@@ -323,22 +322,14 @@ class Record:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Let Ctrl-C and SIGTERM end the run in good order, a second one at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield  # signals reach the main thread only
-            return
 
         def catch(kind: int, frame: object) -> None:
             if self._caught is not None:
                 raise KeyboardInterrupt
             self._caught = kind
 
-        kinds = (signal.SIGINT, signal.SIGTERM)
-        before = [signal.signal(kind, catch) for kind in kinds]
-        try:
+        with handled(catch):
             yield
-        finally:
-            for kind, handler in zip(kinds, before, strict=True):
-                signal.signal(kind, handler)
 
     @property
     def mark(self) -> float:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
 from eventnet.errors import ConfigError, EventNetError, Interrupted
+from eventnet.signals import exit_code, handled
 
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -28,14 +25,14 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
         try:
-            with signals_raised():
+            with handled(interrupt):
                 return super().invoke(ctx)
         except EventNetError as error:
             usage = isinstance(error, ConfigError)
             raise (BadUsage if usage else click.ClickException)(str(error)) from error
         except KeyboardInterrupt as error:
             click.echo(str(error) or "interrupted", err=True)
-            ctx.exit(128 + getattr(error, "signal", signal.SIGINT))
+            ctx.exit(exit_code(error))
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
             raise click.ClickException(f"{place}{error.strerror or error}") from error
@@ -43,23 +40,9 @@ class Commands(click.Group):
             raise click.ClickException("out of memory: make the run shorter or smaller") from error
 
 
-@contextmanager
-def signals_raised() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM raise `Interrupted`: what a command was writing is removed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals reach the main thread only
-        return
-
-    def interrupt(kind: int, frame: object) -> None:
-        raise Interrupted(kind)
-
-    kinds = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(kind, interrupt) for kind in kinds]
-    try:
-        yield
-    finally:
-        for kind, handler in zip(kinds, before, strict=True):
-            signal.signal(kind, handler)
+def interrupt(kind: int, frame: object) -> None:
+    """Raise `Interrupted`: what a command was writing is removed."""
+    raise Interrupted(kind)
 
 
 def warn(folder: Path) -> None:

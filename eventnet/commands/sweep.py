@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ import click
 
 from eventnet.commands import HELP, Commands
 from eventnet.commands.progress import running
+from eventnet.signals import exit_code
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -139,7 +139,7 @@ def sweep_run(
                 swept(folder.job, points, folder, client, told)
             except KeyboardInterrupt as error:
                 click.echo("stopped; the same command goes on", err=True)
-                click.get_current_context().exit(128 + getattr(error, "signal", signal.SIGINT))
+                click.get_current_context().exit(exit_code(error))
         rows, new = list(folder.results.values()), len(folder.results) - before
     _print(target, rows, new, as_json, quiet)
 

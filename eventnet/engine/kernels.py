@@ -239,31 +239,15 @@ def forward_stage(
         gather(p, net, state, weights, flights, scratch, counters)
     if net.population[p].kind == OUTPUT:
         fine = deliver_output(t, p, net, state, scratch)
-    elif net.population[p].biased or first_instant or not net.population[p].matched:
-        fine = run_drifting(t, first_instant, delivered, p, net, state, scratch, buffer, special)
+    elif special is not None and not net.population[p].matched:
+        fine = run_unmatched(t, first_instant, delivered, p, net, state, scratch, buffer)
+    elif net.population[p].biased or first_instant:
+        fine = run_biased(t, first_instant, delivered, p, net, state, scratch, buffer)
     else:
         fine = deliver_plain(t, p, net, state, scratch, buffer)
     if delivered:
         state.population[p].clock = t
     return fine
-
-
-@kernel
-def run_drifting(
-    t: float,
-    first_instant: bool,
-    delivered: bool,
-    p: int,
-    net: Net,
-    state: State,
-    scratch: Scratch,
-    buffer: Buffer,
-    special: int | None,
-) -> bool:
-    """Run a layer in which something may happen between arrivals."""
-    if special is not None and not net.population[p].matched:
-        return run_unmatched(t, first_instant, delivered, p, net, state, scratch, buffer)
-    return run_biased(t, first_instant, delivered, p, net, state, scratch, buffer)
 
 
 @kernel
@@ -490,28 +474,6 @@ def emit_error(t: float, c: int, j: int, s: float, net: Net, errors: Fired, buff
 
 @kernel
 def loss_stage(
-    t: float,
-    p: int,
-    net: Net,
-    state: State,
-    feed: Feed,
-    scratch: Scratch,
-    buffer: Buffer,
-    special: int | None,
-) -> bool:
-    """Encode the error of `p`, if it is an output that forms one; return False if it diverged."""
-    if net.population[p].kind != OUTPUT or not net.population[p].has_error:
-        return True
-    if special is not None:
-        if net.population[p].local:
-            return loss_local(t, p, net, state, feed, scratch, buffer)
-        if net.population[p].softmax:
-            return softmax_stage(t, p, net, state, feed, scratch, buffer)
-    return squared_stage(t, p, net, state, feed, scratch, buffer, special)
-
-
-@kernel
-def squared_stage(
     t: float,
     p: int,
     net: Net,
@@ -760,27 +722,13 @@ def backward_stage(
         return True
     if delivered:
         gather_errors(p, net, state, weights, error_flights, scratch, counters)
-    fine = return_errors(t, delivered, p, net, state, scratch, buffer, special)
+    if special is not None and not net.population[p].error_matched:
+        fine = return_unmatched(t, delivered, p, net, state, scratch, buffer)
+    else:
+        fine = return_matched(t, delivered, p, net, state, scratch, buffer)
     if delivered:
         state.population[p].error_clock = t
     return fine
-
-
-@kernel
-def return_errors(
-    t: float,
-    delivered: bool,
-    p: int,
-    net: Net,
-    state: State,
-    scratch: Scratch,
-    buffer: Buffer,
-    special: int | None,
-) -> bool:
-    """Run the errors of a layer."""
-    if special is not None and not net.population[p].error_matched:
-        return return_unmatched(t, delivered, p, net, state, scratch, buffer)
-    return return_matched(t, delivered, p, net, state, scratch, buffer)
 
 
 @kernel
@@ -1058,8 +1006,15 @@ def instant(
     if learning:
         for k in range(net.order.shape[0]):
             p = net.order[k]
-            if not loss_stage(t, p, net, state, feed, scratch, buffer, special):
-                return int(p)
+            if net.population[p].kind == OUTPUT and net.population[p].has_error:
+                if special is not None and net.population[p].local:
+                    fine = loss_local(t, p, net, state, feed, scratch, buffer)
+                elif special is not None and net.population[p].softmax:
+                    fine = softmax_stage(t, p, net, state, feed, scratch, buffer)
+                else:
+                    fine = loss_stage(t, p, net, state, feed, scratch, buffer, special)
+                if not fine:
+                    return int(p)
         for k in range(net.error_order.shape[0]):
             p = net.error_order[k]
             if not backward_stage(

@@ -587,8 +587,9 @@ def learn_booked(
         fade_all(trace, decay(elapsed, post_tau))
         state.projection[q].trace_clock = t
     elif elapsed > CLOCK_PERIOD * post_tau:
+        factor = decay(elapsed, post_tau)
         for j in range(0, trace.shape[0], stride):
-            trace[j] = fade(trace[j], decay(elapsed, post_tau))
+            trace[j] = fade(trace[j], factor)
         state.projection[q].trace_clock = t
     factor = decay(t - state.projection[q].trace_clock, post_tau)
     rate = state.projection[q].rate

@@ -307,7 +307,7 @@ def ascend(values: Array, n: int, room: Array) -> None:
 def loss_local(
     t: float, p: int, net: Net, state: State, feed: Feed, scratch: Scratch, buffer: Buffer
 ) -> bool:
-    """Encode the squared error of local output `p`, as `squared_stage` does where traces match."""
+    """Encode the squared error of local output `p`, as `loss_stage` does where traces match."""
     taught = scratch.read[p] != -2
     if not (taught or scratch.delivered[p] or state.population[p].error_due == t):
         return True

@@ -1,9 +1,9 @@
 """Settings of the drifting digits, scored on training samples that none of them learns.
 
-``python -m benchmarks.choose step=0.4,0.45`` prints a line a setting: for each rate of frames the share
-of 10,000 validation digits that is right, less that of the dense step, and the events a frame learned,
-means over ``--seeds``, each with other digits. ``dense=0.1,0.2`` does so for learning rates of the dense
-step. Seconds a figure on the camera's clock, minutes in continuous time.
+``python -m benchmarks.streams_settings step=0.4,0.45`` prints a line a setting: for each rate of frames
+the share of 10,000 validation digits that is right, less that of the dense step, and the events a frame
+learned, means over ``--seeds``, each with other digits. ``dense=0.1,0.2`` does so for learning rates of
+the dense step. Seconds a figure on the camera's clock, minutes in continuous time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ DENSE = "dense"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.choose", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.streams_settings", description=__doc__
+    )
     parser.add_argument(
         "values",
         nargs="*",
