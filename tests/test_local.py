@@ -11,7 +11,7 @@ from networks import Case, local_from, plan_of, simulate
 import eventnet as en
 from eventnet.engine import equations as eq
 from eventnet.engine.compiled import CompiledEngine
-from eventnet.engine.local import ascend
+from eventnet.engine.local import BLOCK, ascend
 from eventnet.errors import Diverged
 
 TAU = 0.02
@@ -114,10 +114,11 @@ def test_populations_in_which_something_happens_between_arrivals_are_touched_as_
     assert local(None, 5) == []
 
 
-def test_arrivals_that_are_no_numbers_diverge_and_touch_nothing_else() -> None:
+@pytest.mark.parametrize("neurons", [4, 400])  # all are delivered to, or those that are listed
+def test_arrivals_that_are_no_numbers_diverge_and_touch_nothing_else(neurons: int) -> None:
     net = en.Network(tau=TAU)
     net.source("s", 40)
-    net.layer("h", 4, step=0.1)
+    net.layer("h", neurons, step=0.1)
     edges = [(i, j) for i in range(40) for j in range(4)]
     # inf - inf: each sum is NaN from its second spike on.
     net.connect("s", "h", edges=edges, weights=[1e308 * (-1) ** (k // 4) for k in range(160)])
@@ -126,9 +127,38 @@ def test_arrivals_that_are_no_numbers_diverge_and_touch_nothing_else() -> None:
     sim.feed("s", en.SpikeTrain(np.zeros(40), np.arange(40), np.full(40, 1000)))
     with pytest.raises(Diverged, match="population 'h'"):
         sim.run(until=1.0)
-    scratch = sim._engine._scratch
-    assert scratch.reaches[1] == 4
-    assert np.isnan(scratch.arrived[:4]).all()
+    assert np.isnan(sim._engine._scratch.arrived[:neurons]).all()
+    assert np.array_equal(np.flatnonzero(sim._engine.cells(1)[0]), np.arange(4))
+
+
+def test_engines_agree_where_a_packet_is_delivered_in_blocks() -> None:
+    spikes, _, compiled = simulate("compiled", blocks())
+    others, _, actors = simulate("actors", blocks())
+    compiled._check()
+    actors._check()
+    for a, b in zip(spikes, others, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(compiled.counters, actors.counters, strict=True):
+        np.testing.assert_array_equal(a, b)
+    sent = spikes[2][spikes[1] == 2]
+    assert sent.min() < BLOCK < sent.max()
+
+
+def blocks() -> Case:
+    """A layer of more than one block, reached by two sources, one of them late; few spikes, then many."""
+    rng = np.random.default_rng(0)
+    net = en.Network(tau=TAU)
+    net.source("s", 8, step=0.2)
+    net.source("d", 4, step=0.2)
+    net.layer("h", BLOCK + 1000, step=0.05)
+    net.connect("s", "h", fan_in=2)
+    net.connect("d", "h", fan_in=1, delay=0.01)
+    times = np.repeat([0.0, 0.01, 0.02], [1, 8, 4])
+    trains = {
+        0: en.SpikeTrain(times, np.r_[0, :8, :4], rng.choice([-2, -1, 1, 3], 13)),
+        1: en.SpikeTrain(np.zeros(4), np.arange(4), np.ones(4)),
+    }
+    return Case(net, trains, None, 0, local=1, until=0.1)
 
 
 def test_all_that_an_error_needs_of_a_neuron_lies_in_one_line_of_the_cache() -> None:
