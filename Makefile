@@ -16,7 +16,7 @@ demo: $(VENV)/installed-demo  ## Run the main scenario: fetch a drone's flight, 
 test: lint  ## Lint, check types and run all tests
 	@$(BIN)/python -m pytest -n 2
 
-bench: $(VENV)/installed-bench  ## Time eventnet beside PyTorch, JAX, Numba, Brian2 and others; twenty minutes
+bench: $(VENV)/installed-bench  ## Time eventnet beside PyTorch, JAX, Numba, Brian2 and others; a quarter of an hour
 	@$(BIN)/python -m benchmarks
 
 soak: lint  ## Keep a live run busy for two minutes, then be rude to it; balance a pole on ten seeds

@@ -24,9 +24,9 @@ def entries() -> dict[str, Entry]:
     """Return who takes part, the exact network first."""
     ours = "eventnet.bench.spiking:HeldImages"
 
-    def brian(**options: Any) -> Entry:
+    def brian(dt: float) -> Entry:
         name = "benchmarks.opponents.brian:HeldImages"
-        return Entry(name, options, python("brian2"), ROOT)
+        return Entry(name, {"dt": dt}, python("brian2"), ROOT)
 
     return {
         EXACT: Entry(ours, {"learn": False}),
@@ -35,7 +35,6 @@ def entries() -> dict[str, Entry]:
         "eventnet, learning, float32": Entry(ours, {"learn": True, "dtype": "float32"}),
         "Brian2 C++, dt 1 ms": brian(dt=1e-3),
         "Brian2 C++, dt 10 ms": brian(dt=1e-2),
-        "Brian2 Cython, dt 1 ms": brian(dt=1e-3, standalone=False),
         "SimPy, a NumPy row a spike": Entry(
             "benchmarks.opponents.processes:HeldImages", {}, cwd=ROOT
         ),

@@ -32,7 +32,7 @@ EVERY = (1, 2, 4, 8)
 
 HEIGHT, WIDTH = 48, 64
 SIZES = (HEIGHT * WIDTH, 200, 4)
-PASSES, QUICK_PASSES = 48, 2
+PASSES, QUICK_PASSES, LEARNED = 48, 4, 4
 SHARE, CHOOSING = 0.7, 0.8
 """Of the recording, to learn; of that, to learn while settings are chosen."""
 ENVIRONMENTS = ("opponents",)
@@ -51,7 +51,7 @@ DENSE_LR = {1: 0.006, 2: 0.012, 4: 0.012, 8: 0.012}
 
 
 class Learner(ABC):
-    """Learns a pass in even repetitions, and reads the recording without learning in odd ones.
+    """Learns passes, and after every `LEARNED` of them reads the recording without learning.
 
     Parameters
     ----------
@@ -68,12 +68,16 @@ class Learner(ABC):
         self.initial = [init * w for w in initial_weights(SIZES)]
 
     def repeat(self, k: int) -> Repetition:
-        """Learn pass k/2, or read."""
-        number, reading = divmod(k, 2)
-        if reading:
+        """Learn a pass, or read."""
+        read, learned = divmod(k, LEARNED + 1)
+        if learned == LEARNED:
             return {"stage": "inference", **self.show()}
+        return {"stage": "training", "units": self.n, **self.learn_pass(read * LEARNED + learned)}
+
+    def learn_pass(self, number: int) -> Repetition:
+        """Learn a pass, at the rate of its third."""
         scale = LR_SCALES[number * len(LR_SCALES) // self.passes]
-        return {"stage": "training", "units": self.n, **self.learn(number, scale)}
+        return self.learn(number, scale)
 
     def finish(self) -> dict[str, Any]:
         """Return R2 on the frames that are scored."""
@@ -196,12 +200,12 @@ class Compiled(Stepping):
 
     def repeat(self, k: int) -> Repetition:
         """Learn or read, and count."""
-        before = self._done(k)
+        before = self._done()
         told = super().repeat(k)
-        return told | {"additions": self._done(k) - before}
+        return told | {"additions": self._done() - before}
 
-    def _done(self, k: int) -> int:
-        return int((self.mlp.predicted if k % 2 else self.mlp.trained).zero_skipping.sum())
+    def _done(self) -> int:
+        return int((self.mlp.predicted.zero_skipping + self.mlp.trained.zero_skipping).sum())
 
     def taken(self, codes: Bytes) -> Any:
         """Return bytes, whose zeros are passed over."""
@@ -303,7 +307,8 @@ def run(quick: bool, told: Told) -> dict[str, Any]:
     for every in EVERY[-1:] if quick else EVERY:
         task = watched(video, every, passes)
         with TemporaryDirectory() as folder:
-            rows = interleave(entries(), keep(task, Path(folder) / "task.npz"), 2 * passes, told)
+            kept = keep(task, Path(folder) / "task.npz")
+            rows = interleave(entries(), kept, passes + passes // LEARNED, told)
         dense = {name: row for name, row in rows.items() if name not in OURS}
         agree(dense, len(task["codes"]) // passes)
         found[f"{CAMERA / every:g}"] = {"rows": rows, **pictured(task["shown"])}

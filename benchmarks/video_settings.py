@@ -94,7 +94,7 @@ def score(learner: Learner) -> float:
     learner.prepare()
     try:
         for number in range(learner.passes):
-            learner.repeat(2 * number)
+            learner.learn_pass(number)
     except EventNetError:
         return -math.inf
     return float(learner.finish()["r2"])

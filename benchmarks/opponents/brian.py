@@ -1,4 +1,4 @@
-"""Brian2: the network of held images on its clock, as a C++ program of its own or with Cython.
+"""Brian2: the network of held images on its clock, as a C++ program of its own.
 
 At each step of `dt` a pixel's residual grows by ``x*dt/(tau*step)`` and a hidden neuron's by what its
 signal has gained beyond its decay; what lies within a step is seen only at its end. So spikes that
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import time
 from typing import Any
 
 import brian2 as b2
@@ -50,19 +49,13 @@ class HeldImages:
     task : mapping
     dt : float
         Of the clock, s.
-    standalone : bool
-        A C++ program, built once; else step by step with Cython.
     """
 
-    def __init__(self, task: Task, dt: float, standalone: bool = True) -> None:
+    def __init__(self, task: Task, dt: float) -> None:
         self.part = len(task["images"]) // int(task["parts"])
-        self.standalone = standalone
         self.folder = tempfile.mkdtemp(prefix="brian2-")
-        if standalone:
-            b2.prefs["devices.cpp_standalone.extra_make_args_unix"] = ["-j2"]
-            b2.set_device("cpp_standalone", directory=self.folder, build_on_run=False)
-        else:
-            b2.prefs.codegen.target = "cython"
+        b2.prefs["devices.cpp_standalone.extra_make_args_unix"] = ["-j2"]
+        b2.set_device("cpp_standalone", directory=self.folder, build_on_run=False)
         b2.defaultclock.dt = dt * b2.second
         self.network = self._network(task["images"][: self.part] / 255)
 
@@ -93,22 +86,12 @@ class HeldImages:
 
     def prepare(self) -> None:
         """Generate and compile the code."""
-        if self.standalone:
-            self.network.run(self.seconds * b2.second)
-            b2.device.build(directory=self.folder, run=False)
-        else:
-            self.network.run(0 * b2.second)
-            self.network.store()
+        self.network.run(self.seconds * b2.second)
+        b2.device.build(directory=self.folder, run=False)
 
     def repeat(self, k: int) -> Repetition:
-        if self.standalone:
-            b2.device.run()
-            wall_s = b2.device._last_run_time  # without loading and saving
-        else:
-            self.network.restore()
-            begin = time.perf_counter()
-            self.network.run(self.seconds * b2.second)
-            wall_s = time.perf_counter() - begin
+        b2.device.run()
+        wall_s = b2.device._last_run_time  # without loading and saving
         hidden, pixels = int(self.monitor.num_spikes), int(self.pixel_monitor.num_spikes)
         return {
             "units": self.seconds,
