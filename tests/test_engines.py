@@ -217,7 +217,7 @@ def test_a_held_reading_costs_its_size_over_tau_and_step_spikes_a_second() -> No
 
 
 def test_the_compiled_engine_runs_as_plain_python_too() -> None:
-    # Coverage, mutants and debuggers look at it so; the networks are those of the rules' contract.
+    # Coverage, mutants and debuggers look at it so; `make nightly` runs the random networks that way.
     done = subprocess.run(
         [
             sys.executable,
@@ -227,7 +227,7 @@ def test_the_compiled_engine_runs_as_plain_python_too() -> None:
             "-p",
             "no:cacheprovider",
             "-k",
-            "compiled",
+            "compiled and (STDP or mask or replayed)",
             "tests/test_rules.py",
             "tests/test_projections.py",
         ],
