@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from eventnet.errors import RunFolderError
+from eventnet.files import understood
 from eventnet.runs import RunFolder
 
 Pairs = dict[str, tuple[Any, Any]]
@@ -32,9 +33,11 @@ def differences(a: RunFolder, b: RunFolder) -> Differences:
     for run in (a, b):
         if not run.config:
             raise RunFolderError(f"{run.path}: not a run folder: it has no config.json")
-    return Differences(
-        _unequal(_configuration(a), _configuration(b)), _unequal(_result(a), _result(b))
-    )
+    with understood(a.path, "a run folder"):
+        ours = _configuration(a), _result(a)
+    with understood(b.path, "a run folder"):
+        theirs = _configuration(b), _result(b)
+    return Differences(*map(_unequal, ours, theirs))
 
 
 def _configuration(run: RunFolder) -> dict[str, Any]:

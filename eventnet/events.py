@@ -162,7 +162,7 @@ def read(path: Path, size: tuple[int | None, int | None] = (None, None)) -> Even
         raise DataError(f"{path}: no such file")
     try:
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # NumPy hands the header to Python's own parser, for one
         raise DataError(f"{path.name} cannot be read as .npy: {error}") from error
     largest = Events.tonic(array)
     width, height = (

@@ -80,6 +80,26 @@ def understood(path: Path, what: str) -> Iterator[None]:
         raise DataError(f"{path}: cannot be read as {what}: {reason}") from error
 
 
+DENSEST = 1032
+"""What a byte of a file can stand for in Deflate; other codecs hardly get there with measurements."""
+
+
+def believable(path: Path, size: int) -> None:
+    """Let a file pass that says that it holds so many bytes.
+
+    Raises
+    ------
+    DataError
+        If it is too small for that: its content is made up, and would fill the memory.
+    """
+    room = DENSEST * path.stat().st_size + (64 << 20)
+    if size > room:
+        raise DataError(
+            f"{path}: says that it holds {size} bytes, which its own {path.stat().st_size} cannot; "
+            "it is damaged or means harm: get it anew"
+        )
+
+
 def crc32(path: Path) -> int:
     """Return the CRC-32 of a file's content."""
     found = 0

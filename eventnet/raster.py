@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from eventnet.errors import ConfigError, EventNetError, RunFolderError
-from eventnet.files import crc32, no_link
+from eventnet.files import believable, crc32, no_link
 from eventnet.files import written_aside as written_aside
 
 if TYPE_CHECKING:
@@ -280,7 +280,7 @@ def _populations_of(path: Path) -> tuple[str, ...]:
     import pyarrow.parquet as pq
 
     with _readable(path):
-        told = pq.read_schema(path).metadata or {}
+        told = pq.read_schema(no_link(path)).metadata or {}
         if told.get(b"format") != FORMAT.encode():
             raise RunFolderError(f"{path}: not an {FORMAT} file: choose a run folder of eventnet")
         if int(told[b"version"]) > FORMAT_VERSION:
@@ -632,7 +632,7 @@ class _Folder:
 
     def __init__(self, folder: Path) -> None:
         try:
-            paths = _segments_in(folder)
+            paths = _segments_in(no_link(folder))
             header = folder / _HEADER
             named = header if header.is_file() else paths[0]
         except EventNetError:
@@ -688,6 +688,7 @@ def _footer(path: Path) -> _Footer:
 
     with _readable(path):
         metadata = pq.read_metadata(path)
+        believable(path, ROW_BYTES * metadata.num_rows)
         fields = [(field.name, field.type) for field in metadata.schema.to_arrow_schema()]
         if fields != [(field.name, field.type) for field in parquet_schema([])]:
             raise RunFolderError(f"{path}: not the columns of a raster: restore or remove it")

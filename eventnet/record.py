@@ -503,7 +503,7 @@ def told_by(folder: Path) -> dict[str, Any]:
 
 def _checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints of a run folder, the newest first."""
-    return sorted((folder / "checkpoints").glob("[0-9]*.npz"), reverse=True)
+    return sorted(no_link(folder / "checkpoints").glob("[0-9]*.npz"), reverse=True)
 
 
 def _check_all_saves(sim: Simulation) -> None:

@@ -8,13 +8,13 @@ import math
 import platform
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, wraps
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TextIO
+from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, TextIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ from eventnet.files import no_link, understood
 from eventnet.raster import Raster, _Folder
 
 Floats = NDArray[np.float64]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 CHECKSUM = "checksum"
 
@@ -68,7 +70,7 @@ def writing(folder: Path | str) -> Iterator[None]:
 def _locked(folder: Path) -> TextIO | None:
     if not folder.is_dir():
         return None
-    file = (folder / LOCK).open("a")
+    file = no_link(folder / LOCK).open("a")
     until = time.monotonic() + 0.2  # longer than anyone looks whether it is locked
     while True:
         try:
@@ -108,6 +110,17 @@ class Reading(NamedTuple):
     times: Floats
     values: Floats
     given: Floats | None
+
+
+def _told(method: Callable[Concatenate[RunFolder, P], T]) -> Callable[Concatenate[RunFolder, P], T]:
+    """Let a method read what a folder says, which may be anything, and raise nothing but `DataError`."""
+
+    @wraps(method)
+    def inside(run: RunFolder, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with understood(run.path, "a run folder"):
+            return method(run, *args, **kwargs)
+
+    return inside
 
 
 class RunFolder:
@@ -151,6 +164,7 @@ class RunFolder:
         return self._json("metrics.json")
 
     @cached_property
+    @_told
     def epochs(self) -> list[dict[str, Any]]:
         """The rows that a classifier wrote after each epoch; empty if it was none."""
         return list(self._json("curve.json").get("curve", []))
@@ -178,6 +192,7 @@ class RunFolder:
             "interrupted": "This run was interrupted: shown is what it had written.",
         }.get(self.state, "")
 
+    @_told
     def summary(self) -> dict[str, Any]:
         """Return what a list of runs shows of it, as plain data; None for what it does not tell.
 
@@ -209,12 +224,14 @@ class RunFolder:
         return sum(s.rows for s in segments), segments[-1].spans[-1][1] if segments else None
 
     @property
+    @_told
     def title(self) -> str:
         """The scenario's name, or the folder's."""
         name = self.config.get("config", {}).get("scenario")
         return str(name) if name else self.path.resolve().name
 
     @property
+    @_told
     def started(self) -> datetime:
         """When the run began; of folders that do not say, when its configuration was written."""
         told = self.config.get("started")
@@ -226,6 +243,7 @@ class RunFolder:
         )
 
     @cached_property
+    @_told
     def _described(self) -> Mapping[str, dict[str, Any]]:
         return {p["name"]: p for p in self.config.get("network", {}).get("populations", [])}
 
@@ -242,16 +260,19 @@ class RunFolder:
         """Return the weights of each projection; nothing if they were not written (yet)."""
         return _arrays(self.path / f"weights-{when}.npz")
 
+    @_told
     def kind(self, population: str) -> str | None:
         """Return "sensor", "source", "layer" or "output"; None if nobody told."""
         told = self._described.get(population)
         return None if told is None else str(told["kind"])
 
+    @_told
     def coder(self, population: str) -> tuple[float, float] | None:
         """Return the step and the time constant (s) of a population's spikes; None if nobody told."""
         told = self._described.get(population)
         return None if told is None else (float(told["step"]), float(told["tau"]))
 
+    @_told
     def size(self, population: str) -> int | None:
         """Return the number of neurons behind a name in the raster; None if nobody told."""
         owner = population if population in self._described else population.rpartition(".error")[0]
@@ -278,10 +299,10 @@ def unsealed(path: Path) -> dict[str, Any]:
     """
     try:
         found = json.loads(no_link(path).read_text(encoding="utf-8"))
-        told = found.pop(CHECKSUM)
+        fits = found.pop(CHECKSUM) == _checksum(found)
     except Exception as error:  # deeply nested, for one
         raise DataError(f"{path}: cannot be read ({error!r}); restore it") from error
-    if told != _checksum(found):
+    if not fits:
         raise DataError(f"{path}: is damaged or was changed: its checksum does not fit; restore it")
     assert isinstance(found, dict)
     return found

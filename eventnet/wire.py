@@ -77,7 +77,9 @@ class Lines:
         if self._skipping or len(self._rest) > self.longest:
             self.too_long += not self._skipping
             self._rest, self._skipping = b"", True
-        return lines
+        taken = [line for line in lines if len(line) <= self.longest]
+        self.too_long += len(lines) - len(taken)
+        return taken
 
     def last(self) -> list[bytes]:
         """Return the line that was never ended."""

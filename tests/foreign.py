@@ -6,16 +6,25 @@ A parser may refuse what it is given, by a deliberate error; nothing else may co
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
+import os
+import resource
 import shutil
+import signal
+import tarfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from eventnet import checkpoint, runs, wire
+from eventnet import checkpoint, events, runs, wire
+from eventnet.compare import differences
 from eventnet.data import euroc, mnist, recipes
-from eventnet.errors import EventNetError
+from eventnet.errors import DataError, EventNetError
 from eventnet.experiment import file as scenario_file
 from eventnet.experiment import logs, tables
 from eventnet.experiment.parts import Signal
@@ -41,9 +50,64 @@ def table(path: Path) -> object:
     return tables.read(Signal(file=path.name, time=time, columns=columns), path)
 
 
+def its_library_reads(path: Path) -> None:
+    """Refuse what HDF5 itself does not survive: a doctored file can hang or crash it."""
+    import h5py
+
+    def look(name: object, item: object) -> None:
+        for value in (*item.attrs.values(), item[...] if isinstance(item, h5py.Dataset) else None):
+            repr(value)
+
+    if (child := os.fork()) == 0:
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_PROF, 0.5)  # s, of its own
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+        with suppress(BaseException), h5py.File(path) as file:
+            look("", file)
+            file.visititems(look)
+        os._exit(0)
+    if (code := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])) < 0:
+        raise DataError(f"signal {-code} in HDF5")
+
+
 def imported(path: Path) -> object:
     """Read spikes of another program."""
     return load(path, path.with_name("imported")).arrays()
+
+
+def hdf5(parse: Callable[[Path], object]) -> Callable[[Path], object]:
+    """Return a parser that is given what HDF5 survives."""
+
+    def guarded(path: Path) -> object:
+        its_library_reads(path)
+        return parse(path)
+
+    return guarded
+
+
+def member(path: Path) -> object:
+    """Take a file out of an archive, whatever its bytes."""
+    with recipes.opened(path, "folder/file") as stream:
+        return stream.read(1 << 20)
+
+
+def resealed(path: Path) -> Path:
+    """Mend a checkpoint's checksum, as whoever means harm does."""
+    content = path.read_bytes()
+    size = hashlib.sha256().digest_size
+    path.write_bytes(content[:-size] + hashlib.sha256(content[:-size]).digest())
+    return path
+
+
+def run(path: Path) -> object:
+    """Tell what `eventnet runs` does of a run that says this of itself."""
+    folder = path.parent / "run"
+    folder.mkdir()
+    for name in ("config.json", "end.json", "metrics.json"):
+        (folder / name).write_bytes(path.read_bytes())
+    found = runs.RunFolder(folder)
+    told = [(found.kind(n), found.coder(n), found.size(n)) for n in found._described]
+    return found.summary(), found.title, found.warning, told, differences(found, found)
 
 
 def segment(path: Path) -> object:
@@ -94,6 +158,43 @@ def a_sonata(path: Path) -> None:
         group["timestamps"].attrs["units"] = "ms"
 
 
+def some_events(path: Path) -> None:
+    seen = np.array([(0, 0, 5, True), (3, 1, 9, False)], "i2,i2,i8,?")
+    seen.dtype.names = ("x", "y", "t", "p")
+    np.save(path, seen)
+
+
+def an_nwb(path: Path) -> None:
+    """Write what another program would, but for what is not read."""
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        file.attrs["nwb_version"] = "2.7.0"
+        units = file.create_group("units")
+        units["id"], units["spike_times_index"] = np.arange(2), np.array([2, 3])
+        units["spike_times"] = np.array([0.1, 0.3, 0.2])
+
+
+def a_bag(path: Path) -> None:
+    from rosbags.rosbag1 import Writer
+    from rosbags.typesys import Stores, get_typestore
+
+    kind = "geometry_msgs/msg/Vector3"
+    store = get_typestore(Stores.ROS1_NOETIC)
+    with Writer(path) as bag:
+        connection = bag.add_connection("/imu", kind, typestore=store)
+        for k in range(3):
+            body = store.types[kind](x=float(k), y=0.0, z=1.0)
+            bag.write(connection, k * 10**9, store.serialize_ros1(body, kind))
+
+
+def an_archive(path: Path) -> None:
+    with tarfile.open(path, "w:gz") as tar:
+        info = tarfile.TarInfo("folder/file")
+        info.size = 5
+        tar.addfile(info, io.BytesIO(b"hello"))
+
+
 def an_mcap(path: Path) -> None:
     from mcap.writer import Writer
 
@@ -114,6 +215,16 @@ def a_checkpoint(path: Path) -> None:
 
 def a_configuration(path: Path) -> None:
     path.write_text(runs.sealed({"seed": 1, "config": {"scenario": "drone"}}))
+
+
+def a_run(path: Path) -> None:
+    """Write what is at once a run's configuration, its end and its metrics."""
+    gyro = {"name": "gyro", "kind": "sensor", "size": 3, "step": 0.1, "tau": 0.5}
+    counted = {"events": 1, "quanta": 1, "error_events": 0, "error_quanta": 0}
+    cost = {"populations": {"gyro": counted}, "totals": {"adds": {"all": 3}}}
+    begun = {"started": "2026-01-01T00:00:00+00:00", "start": 0.0, "until": 1.0, "wall_s": 0.1}
+    made = {"config": {"scenario": "drone"}, "network": {"populations": [gyro]}}
+    path.write_text(json.dumps(begun | made | {"cost": cost, "events": {"gyro": 1}, "metrics": {}}))
 
 
 def an_idx(path: Path) -> None:
@@ -146,16 +257,24 @@ PARSERS = {
     "npz": Parser(".npz", table, an_npz),
     "npy": Parser(".npy", table, an_npy),
     "parquet": Parser(".parquet", table, a_parquet),
-    "hdf5": Parser(".hdf5", table, an_hdf5),
+    "hdf5": Parser(".hdf5", hdf5(table), an_hdf5),
     "mcap": Parser(".mcap", lambda path: logs.read(path, "/imu", ["a"], "t"), an_mcap),
+    "bag": Parser(".bag", lambda path: logs.read(path, "/imu", ["x"], "log_time"), a_bag),
+    "events": Parser(".npy", lambda path: events.read(path).spikes(), some_events),
+    "archive": Parser(".tgz", member, an_archive),
     "spikes": Parser(".npz", imported, an_export),
-    "sonata": Parser(".h5", imported, a_sonata),
+    "sonata": Parser(".h5", hdf5(imported), a_sonata),
+    "nwb": Parser(".nwb", hdf5(imported), an_nwb),
     "segment": Parser(".parquet", segment, an_export),
-    "checkpoint": Parser(".npz", checkpoint.read, a_checkpoint),
+    "checkpoint": Parser(".npz", lambda path: checkpoint.read(resealed(path)), a_checkpoint),
     "configuration": Parser(".json", runs.unsealed, a_configuration),
+    "run": Parser(".json", run, a_run),
     "idx": Parser("", mnist.read_idx, an_idx),
     "flight": Parser(".csv", euroc.read, a_flight),
 }
+
+TAKEN = {"archive": recipes._SOURCE_ERRORS}
+"""Errors that whoever calls the parser takes for a refusal."""
 
 
 def survives(name: str, content: bytes, work: Path) -> bool:
@@ -166,7 +285,7 @@ def survives(name: str, content: bytes, work: Path) -> bool:
     path.write_bytes(content)
     try:
         PARSERS[name].parse(path)
-    except EventNetError:
+    except (EventNetError, *TAKEN.get(name, ())):
         return False
     return True
 

@@ -168,6 +168,21 @@ def test_links_lead_nowhere_out_of_a_run_folder(tmp_path: Path) -> None:
     assert secret.read_text() == '{"until": 7}'
 
 
+@pytest.mark.parametrize("name", ["raster", "raster/_common_metadata", "checkpoints", ".lock"])
+def test_a_run_folder_whose_parts_are_links_is_refused(name: str, tmp_path: Path) -> None:
+    folder, away = tmp_path / "run", tmp_path / "away"
+    simulation(Parameters(), "actors").run(0.2, record=en.Record(folder, checkpoint_every=0.1))
+    (folder / name).rename(away)
+    (folder / name).symlink_to(away)
+    sim = simulation(Parameters(), "actors")
+    looks = {
+        True: lambda: en.Raster.open(folder),
+        False: lambda: sim.run(0.3, record=en.Record(folder, resume=True)),
+    }
+    with pytest.raises(en.DataError, match=f"{name}: is a link"):
+        looks[name.startswith("raster")]()
+
+
 def test_a_diverging_run_goes_back_and_learns_at_half_the_rate(tmp_path: Path) -> None:
     def diverging() -> en.Simulation:
         net = en.Network(tau=0.1)

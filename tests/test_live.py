@@ -229,6 +229,8 @@ def test_lines_are_put_together_from_any_pieces_and_long_ones_are_skipped() -> N
             found += lines.add(text[k : k + size])
         assert found == text.splitlines()
     lines = Lines(longest=10)
+    assert (lines.add(b"z" * 11 + b"\nok\n"), lines.too_long) == ([b"ok"], 1)  # in one piece
+    lines = Lines(longest=10)
     found = [*lines.add(b"ok\n" + b"y" * 25), *lines.add(b"y" * 25), *lines.add(b"y\nfine\nlast")]
     assert (found, lines.too_long, lines.last()) == ([b"ok", b"fine"], 1, [b"last"])
 
@@ -430,6 +432,8 @@ def test_there_is_a_limit_to_the_number_of_clients(caplog: pytest.LogCaptureFixt
 
 def test_a_port_that_is_taken_is_an_error_that_names_it() -> None:
     wire = JsonWire(simulation().live, 0)
+    assert wire._server is not None
+    assert wire._server.getsockname() == ("127.0.0.1", wire.port)  # and nobody else's
     with pytest.raises(en.ConfigError, match=rf"port {wire.port} of 127.0.0.1: .*; choose another"):
         JsonWire(simulation().live, wire.port)
     wire.close()

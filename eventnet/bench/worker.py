@@ -23,7 +23,7 @@ def make(contestant: str, task: str | None, options: dict[str, Any]) -> Contesta
     """Return a contestant from its name ``"module:Class"``."""
     module, _, name = contestant.partition(":")
     made: Contestant = getattr(importlib.import_module(module), name)(
-        {} if task is None else dict(np.load(task)), **options
+        {} if task is None else dict(np.load(task, allow_pickle=False)), **options
     )
     return made
 

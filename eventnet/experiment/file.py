@@ -58,6 +58,10 @@ def load(path: Path | str, settings: Sequence[str] = ()) -> Experiment:
         raise ConfigError("\n".join(f"{path.name}: {line}" for line in lines)) from None
 
 
+TRIED = ("str", "int", "literal['first']", "float")
+"""What pydantic ends a path with where it tried several types."""
+
+
 def checked(table: Mapping[str, Any]) -> Experiment:
     """Return the experiment that plain data describe.
 
@@ -86,8 +90,8 @@ def checked(table: Mapping[str, Any]) -> Experiment:
 def _in_words(mistake: Any) -> tuple[str, str]:
     """Return the path of a key and what is wrong there."""
     place = list(mistake["loc"])
-    while isinstance(place[-1], str) and place[-1] in ("str", "int", "literal['first']", "float"):
-        place.pop()  # which of several types pydantic tried
+    while mistake["type"] != "extra_forbidden" and len(place) > 1 and place[-1] in TRIED:
+        place.pop()
     key, given = ".".join(map(str, place)), mistake["input"]
     if mistake["type"] == "missing":
         return key, f"is missing: {_field(place).description or ''}"

@@ -15,7 +15,7 @@ from eventnet.errors import ConfigError, DataError, EventNetError, at_key
 from eventnet.events import read_aedat4
 from eventnet.experiment import logs
 from eventnet.experiment.parts import UNITS, Column, Signal
-from eventnet.files import understood
+from eventnet.files import believable, understood
 from eventnet.network import unknown
 
 if TYPE_CHECKING:
@@ -229,6 +229,8 @@ def _csv(path: Path, signal: Signal) -> Columns:
 def _parquet(path: Path, signal: Signal) -> Columns:
     from pyarrow import parquet
 
+    said = parquet.read_metadata(path)
+    believable(path, 8 * said.num_rows * said.num_columns)
     return _arrow(path, parquet.read_table(path))
 
 
@@ -277,12 +279,16 @@ def _hdf5(path: Path, signal: Signal) -> Columns:
 
     def array(name: str) -> NDArray[Any]:
         with h5py.File(path) as file:
+            believable(path, file[name].nbytes)
             found: NDArray[Any] = file[name][...]
             return found
 
     names: list[str] = []
+
+    def look(name: str | bytes, item: object) -> None:
+        if isinstance(item, h5py.Dataset) and isinstance(name, str):  # bytes: not Unicode
+            names.append(name)
+
     with h5py.File(path) as file:
-        file.visititems(
-            lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None
-        )
+        file.visititems(look)
     return Columns(path.name, names, array, numbered=False)

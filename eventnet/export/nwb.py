@@ -23,10 +23,13 @@ from eventnet.errors import DataError
 from eventnet.export.sorting import SortedOnDisk
 from eventnet.export.units import Units, by_unit, units_of
 from eventnet.extras import needed
+from eventnet.files import believable
 from eventnet.raster import ROW_GROUP, Raster, Spikes
 from eventnet.runs import RunFolder, span
 
 WHAT = "NWB files"
+READ = {"id", "population", "neuron", "spike_times", "spike_times_index", "spike_counts"}
+"""Columns of the table of units that are read."""
 
 
 def write(raster: Raster, path: Path) -> None:
@@ -150,6 +153,8 @@ def read(path: Path) -> tuple[tuple[str, ...], Iterator[Spikes]]:
         with h5py.File(path) as file:
             if "nwb_version" not in file.attrs:
                 raise DataError(f"{path}: not an NWB file")
+            for name in READ & set(file.get("units", ())):
+                believable(path, file["units"][name].nbytes)
             names, code, neuron = _rows(file)
     except OSError as error:
         raise DataError(f"{path}: not an NWB file ({error})") from error
@@ -188,6 +193,8 @@ def _batches(
         if "spike_times" not in units:
             return
         ends = units["spike_times_index"][:].astype(np.int64)
+        if ends[-1] != len(units["spike_times"]) or (np.diff(ends, prepend=0) < 0).any():
+            raise DataError(f"{path}: spike_times_index does not divide the spike_times")
         for start in range(0, int(ends[-1]), ROW_GROUP):
             time = units["spike_times"][start : start + ROW_GROUP].astype(np.float64)
             unit = np.searchsorted(ends, np.arange(start, start + time.size), side="right")

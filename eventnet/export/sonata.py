@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from eventnet.errors import ConfigError, DataError
 from eventnet.extras import needed
+from eventnet.files import believable
 from eventnet.raster import ROW_GROUP, Raster, Spikes
 
 SORTING = {"none": 0, "by_id": 1, "by_time": 2}
@@ -97,8 +98,10 @@ def read(path: Path) -> tuple[tuple[str, ...], Iterator[Spikes]]:
                 raise DataError(f"{path}: SONATA before 0.1, without populations; convert it")
             names = tuple(found)
             for name in names:
-                _seconds_a_unit(path, found[name]["timestamps"])
-                if found[name]["node_ids"].shape != found[name]["timestamps"].shape:
+                timestamps = found[name]["timestamps"]
+                believable(path, timestamps.nbytes)
+                _seconds_a_unit(path, timestamps)
+                if found[name]["node_ids"].shape != timestamps.shape:
                     raise DataError(f"{path}: {name} has not as many node_ids as timestamps")
     except (OSError, KeyError) as error:
         raise DataError(f"{path}: not a SONATA spike file ({error})") from error

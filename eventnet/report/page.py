@@ -19,6 +19,7 @@ from eventnet import __version__
 from eventnet.errors import RunFolderError
 from eventnet.export import Progress, watched
 from eventnet.extras import needed
+from eventnet.files import understood
 from eventnet.plot.cost import BARS
 from eventnet.plot.signals import SHOWN, windowed_error
 from eventnet.plot.style import FAINT, INK, NEGATIVE, PALETTE, POSITIVE
@@ -102,8 +103,10 @@ def page(run: RunFolder, progress: Progress | None = None) -> str:
     }
     if epochs := _epochs(run):
         plots["epochs"] = epochs
-    if run.end:
-        plots["cost"] = _cost(run.end["cost"]["totals"])
+    with understood(run.path, "a run folder"):
+        if run.end:
+            plots["cost"] = _cost(run.end["cost"]["totals"])
+        parameters = dict(run.config.get("config", {}).get("parameters", {}))
     document = Document()
     with document.models.freeze():  # or all are looked through again after each
         for plot in plots.values():
@@ -123,7 +126,7 @@ def page(run: RunFolder, progress: Progress | None = None) -> str:
         begin=begin,
         end=end,
         config=json.dumps(run.config, indent=2),
-        parameters=run.config.get("config", {}).get("parameters", {}),
+        parameters=parameters,
         kinds={name: run.kind(name) for name in readings},
     )
 

@@ -17,6 +17,7 @@ from typing import IO, Any
 
 import eventnet
 from eventnet.errors import ConfigError, DataError, RunFolderError
+from eventnet.files import no_link
 from eventnet.raster import written_aside
 from eventnet.sweep.point import Job, Point, Row
 
@@ -139,7 +140,7 @@ def describe(path: Path) -> dict[str, Any]:
         If `path` is no sweep's folder.
     """
     try:
-        found = json.loads((path / ABOUT).read_text(encoding="utf-8"))
+        found = json.loads(no_link(path / ABOUT).read_text(encoding="utf-8"))
     except OSError as error:
         raise RunFolderError(f"{path}: is no folder of a sweep ({error.strerror})") from error
     except ValueError as error:
@@ -161,7 +162,7 @@ def read(path: Path, name: str = RESULTS) -> list[Row]:
     import pyarrow as pa
     from pyarrow import parquet
 
-    file = path / name
+    file = no_link(path / name)
     if not file.is_file():
         return []
     try:
@@ -202,7 +203,7 @@ def _rank(row: Row, names: list[str]) -> list[tuple[int, Any]]:
 
 
 def _locked(path: Path) -> IO[str]:
-    lock = (path / ".lock").open("w")
+    lock = no_link(path / ".lock").open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
