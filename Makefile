@@ -3,9 +3,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+AUDIT := $(BIN)/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r /dev/stdin
 ENGINES := tests/test_engines.py::test_engines_agree_event_for_event
 
-.PHONY: help demo test bench soak faults fuzz lowest nightly lint clean
+.PHONY: help demo test bench soak faults fuzz audit lowest nightly lint clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,8 +28,13 @@ faults: $(VENV)/installed-dev  ## Cut 200 runs off and spoil their files, on bot
 
 fuzz: $(VENV)/installed-dev  ## Fuzz every parser of files from elsewhere; ten minutes each, or SECONDS_EACH
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check atheris
-	@for parser in $$($(BIN)/python -c 'import sys; sys.path.insert(0, "tests"); import foreign; print(*foreign.PARSERS)'); do \
-	  $(BIN)/python -m tests.fuzz $$parser $${SECONDS_EACH:-600} || exit 1; done
+	@$(BIN)/python -m tests.fuzz --seconds $${SECONDS_EACH:-600}
+
+audit: $(VENV)/installed-dev  ## Look for known weaknesses of all that is installed, if a service answers
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check pip-audit
+	@if $(BIN)/pip freeze --all | grep ^pip== | $(AUDIT) 2>&1 | grep -q "known vulnerabilit"; then \
+	  $(BIN)/pip freeze --exclude-editable | $(AUDIT); \
+	else echo "not audited: no advisory service answers here"; fi
 
 lowest:  ## Test with the lowest versions that pyproject.toml declares, in .venv-lowest
 	@"$(PYTHON)" -m venv .venv-lowest
