@@ -305,7 +305,7 @@ GYRO: dict[str, Any] = {"topic": "/gyro", "time": "log_time", "columns": ["rate.
         ("undefined", {}, "file: /gyro of undefined: type 'robot/msg/Gyro' is unknown: the bag"),
         ("torn.mcap", {}, "if it was cut short, `mcap recover` may mend it"),
         ("torn.bag", {}, "file: torn.bag cannot be read: Bag index looks damaged"),
-        ("torn.db3", {}, "file: torn.db3 cannot be read: Cannot open database"),
+        ("torn.db3", {}, "file: torn.db3 cannot be read: "),
         ("empty.mcap", {}, "file: empty.mcap is empty"),
         ("folder", {}, "file: folder cannot be read: Expected metadata file"),
         ("ragged.mcap", {"columns": ["v"]}, "'v' has not as many numbers in every message of"),

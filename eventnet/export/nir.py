@@ -78,7 +78,7 @@ def graph(sim: Simulation) -> Any:
             way.insert(1, f"{q.name} delay")
         edges += pairwise(way)
     note = "Made by eventnet, which NIR cannot say all about: " + "; ".join(unsaid(sim)) + "."
-    return nir.NIRGraph(nodes, edges, {"description": note}, type_check=True)
+    return nir.NIRGraph(nodes, edges, metadata={"description": note}, type_check=True)
 
 
 def write(sim: Simulation, path: Path | str) -> Path:
@@ -102,7 +102,8 @@ def _population(nir: Any, sim: Simulation, p: Population) -> Any:
     rest = sim.bias(p)
     if p.kind == "output":
         return nir.LI(tau=tau, r=tau, v_leak=rest)
-    return nir.LIF(tau=tau, r=tau, v_leak=rest, v_threshold=np.full(p.size, p.step))
+    reset, threshold = np.zeros(p.size), np.full(p.size, p.step)
+    return nir.LIF(tau=tau, r=tau, v_leak=rest, v_reset=reset, v_threshold=threshold)
 
 
 def _matrix(sim: Simulation, q: Projection) -> NDArray[np.float64]:
