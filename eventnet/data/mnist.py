@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from eventnet.data.recipes import locate
 from eventnet.errors import DataError
+from eventnet.files import understood
 
 Bytes = NDArray[np.uint8]
 
@@ -83,8 +84,9 @@ def read_idx(path: Path) -> Bytes:
         raise DataError(
             f"{path}: {len(raw)} bytes: {what}, shape {shape} needs {expected}; get it anew"
         )
-    # A copy, since an array over bytes could not be written.
-    return np.frombuffer(raw, np.uint8, offset=start).reshape(shape).copy()
+    with understood(path, "an idx file"):  # NumPy has no more than 64 dimensions
+        # A copy, since an array over bytes could not be written.
+        return np.frombuffer(raw, np.uint8, offset=start).reshape(shape).copy()
 
 
 def load(folder: Path) -> Mnist:
