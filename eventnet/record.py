@@ -155,7 +155,7 @@ class Record:
         self._look = FIRST_LOOK
         self._caught: int | None = None
         self._text = ""
-        self._halved = 0  # times since the last checkpoint
+        self._halved: dict[Path, int] = {}  # by the checkpoints gone back to, how often
 
     # -- beginning ---------------------------------------------------------------------------------
 
@@ -196,7 +196,7 @@ class Record:
         if self._parts == 1:
             with writing(self.folder):  # it is there now
                 self._open(sim, begun.start, found)
-        self._halved = 0
+        self._halved = {}
         if found is not None:
             begun = self._go_to(sim, found)
         elif self.on_divergence == "halve-lr":
@@ -231,15 +231,20 @@ class Record:
                 f"{self.folder}: cannot be made ({error.strerror}); choose another place"
             ) from error
 
-    def _found(self, sim: Simulation, begun: Begun, until: float) -> dict[str, Any] | None:
+    def _found(
+        self, sim: Simulation, begun: Begun, until: float, before: Path | None = None
+    ) -> dict[str, Any] | None:
         """Return the newest checkpoint that is whole, with segments that are whole.
 
-        None if there is none at all: the run was cut off before the first.
+        None if there is none at all: the run was cut off before the first. Likewise if there is none
+        older than `before`.
         """
         if not self.folder.is_dir():
             raise RunFolderError(f"{self.folder}: no such run folder")
-        there, bad = _checkpoints(self.folder), 0
-        for path in there:
+        bad = 0
+        for path in _checkpoints(self.folder):
+            if before is not None and path >= before:
+                continue
             try:
                 found = checkpoint.load(path, sim.built())
                 told = found["run"]
@@ -262,6 +267,8 @@ class Record:
                 )
             log.warning("%s: goes on from %g s", path, told["time"])
             return found | {"path": path}
+        if before is not None:
+            return None
         if bad:
             raise DataError(
                 f"{self.folder}: none of its {bad} checkpoints can be used; restore what is damaged, "
@@ -368,11 +375,20 @@ class Record:
     def back(self, sim: Simulation, begun: Begun, error: Diverged) -> Begun | None:
         """After a divergence, go back to the last checkpoint and halve the learning rate.
 
-        None if that was not asked for, or has not helped `HALVINGS` times.
+        A checkpoint from which that has not helped `HALVINGS` times was spoiled already: it is removed,
+        and the one before takes its place. None if there is none, or if it was not asked for.
         """
-        if self.on_divergence == "stop" or self._halved == HALVINGS or sim.plan.rule is None:
+        if self.on_divergence == "stop" or sim.plan.rule is None:
             return None
         found = self._found(sim, begun, self._until)
+        if found is not None and self._halved.get(found["path"]) == HALVINGS:
+            spoiled = found["path"]
+            found = self._found(sim, begun, self._until, before=spoiled)
+            if found is None or self._halved.get(found["path"]) == HALVINGS:
+                return None
+            log.warning("%s: diverges at %g times the learning rate too", spoiled, sim.slowed)
+            spoiled.unlink()
+            del self._halved[spoiled]
         if found is None:
             return None
         if self.raster is not None:
@@ -380,8 +396,8 @@ class Record:
             known = [Segment(*s) for s in found["run"]["segments"]]
             self.raster = RasterWriter(self.folder, sim.coder_names, resume=known)
         begun = self._go_to(sim, found)
-        self._halved += 1
-        sim.slow_down(0.5**self._halved)
+        times = self._halved[found["path"]] = self._halved.get(found["path"], 0) + 1
+        sim.slow_down(0.5**times)
         text = "%s; back to %g s, with %g times the learning rate"
         log.warning(text, error, begun.time, sim.slowed)
         self._mark = self._next_mark(begun.start, begun.time)
@@ -410,7 +426,6 @@ class Record:
         checkpoint.save(path, sim.built(), {"run": run, "simulation": sim.state()})
         for old in there[KEPT - 1 :]:
             old.unlink()
-        self._halved = 0
 
     def _next_mark(self, start: float, time: float) -> float:
         if self.every is None:

@@ -183,18 +183,19 @@ def test_a_run_folder_whose_parts_are_links_is_refused(name: str, tmp_path: Path
         looks[name.startswith("raster")]()
 
 
-def test_a_diverging_run_goes_back_and_learns_at_half_the_rate(tmp_path: Path) -> None:
-    def diverging() -> en.Simulation:
-        net = en.Network(tau=0.1)
-        net.sensor("s", 1, step=0.05)
-        net.output("y", 1, error_step=0.05)
-        net.connect("s", "y", weights=[[1.0]])
-        sim = en.Simulation(net, plasticity=en.STDP(lr=36, cap=None), engine="actors")
-        flips = np.where(np.arange(200) % 2, 1.0, -1.0)
-        sim.feed("s", en.Periodic(flips, rate=50))
-        sim.teach("y", en.Periodic(-flips, rate=50))
-        return sim
+def diverging(lr: float = 36) -> en.Simulation:
+    net = en.Network(tau=0.1)
+    net.sensor("s", 1, step=0.05)
+    net.output("y", 1, error_step=0.05)
+    net.connect("s", "y", weights=[[1.0]])
+    sim = en.Simulation(net, plasticity=en.STDP(lr=lr, cap=None), engine="actors")
+    flips = np.where(np.arange(200) % 2, 1.0, -1.0)
+    sim.feed("s", en.Periodic(flips, rate=50))
+    sim.teach("y", en.Periodic(-flips, rate=50))
+    return sim
 
+
+def test_a_diverging_run_goes_back_and_learns_at_half_the_rate(tmp_path: Path) -> None:
     with pytest.raises(en.Diverged, match="population 'y'"):
         diverging().run(3.0, record=en.Record(tmp_path / "stops", checkpoint_every=0.1))
     assert len(list((tmp_path / "stops" / "checkpoints").iterdir())) == 2
@@ -208,3 +209,20 @@ def test_a_diverging_run_goes_back_and_learns_at_half_the_rate(tmp_path: Path) -
     assert (np.diff(run.raster.arrays().time) >= 0).all()
     with pytest.raises(en.ConfigError, match="give checkpoint_every"):
         en.Record(folder, on_divergence="halve-lr")
+
+
+def test_a_run_whose_last_checkpoint_is_spoiled_goes_back_to_the_one_before(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The first reading multiplies the weight by thousands: at the second it is too large already.
+    sim = diverging(lr=3000)
+    halving = en.Record(tmp_path / "run", checkpoint_every=0.02, on_divergence="halve-lr")
+    sim.run(0.2, record=halving)
+    assert "000001.npz: diverges at 0.000976562 times the learning rate too" in caplog.text
+    assert 0 < sim.slowed < 1
+    assert np.isfinite(sim.weights("s -> y")).all()
+    # With one checkpoint only there is nothing before it.
+    hopeless = en.Record(tmp_path / "none", checkpoint_every=1.0, on_divergence="halve-lr")
+    with pytest.raises(en.Diverged):
+        diverging(lr=1e9).run(2.0, record=hopeless)
+    assert len(list((tmp_path / "none" / "checkpoints").iterdir())) == 1
