@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 AUDIT := $(BIN)/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r /dev/stdin
 ENGINES := tests/test_engines.py::test_engines_agree_event_for_event
 
-.PHONY: help demo test bench soak faults fuzz audit lowest nightly lint clean
+.PHONY: help demo test bench soak faults fuzz coverage mutants audit lowest nightly lint clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,7 +20,8 @@ test: lint  ## Lint, check types and run all tests
 bench: $(VENV)/installed-bench  ## Time eventnet beside PyTorch, JAX, Numba, Brian2 and others; a quarter of an hour
 	@$(BIN)/python -m benchmarks
 
-soak: lint  ## Keep a live run busy for two minutes, then be rude to it; balance a pole on ten seeds
+soak: lint  ## Make 10^9 spikes; keep a live run busy, then be rude to it; balance a pole on ten seeds
+	@$(BIN)/python -m tests.soak
 	@EVENTNET_SOAK=120 $(BIN)/python -m pytest --timeout 3000 tests/test_live_command.py tests/test_balance.py
 
 faults: $(VENV)/installed-dev  ## Cut 200 runs off and spoil their files, on both engines; twenty minutes
@@ -41,6 +42,18 @@ lowest:  ## Test with the lowest versions that pyproject.toml declares, in .venv
 	@.venv-lowest/bin/python -m pip install -qq --disable-pip-version-check uv
 	@.venv-lowest/bin/uv pip install -q --python .venv-lowest --resolution lowest-direct -e ".[dev]"
 	@.venv-lowest/bin/python -m pytest -n 2
+
+# Of what compiles, the tests of compiling; all else without the JIT, large networks left out.
+coverage: $(VENV)/installed-dev  ## Measure the branches that tests reach, without the JIT, on small networks
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -q tests/test_jit.py tests/test_bound.py
+	@NUMBA_DISABLE_JIT=1 HYPOTHESIS_PROFILE=few $(BIN)/coverage run -m pytest -q @tests/large.txt
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+mutants: $(VENV)/installed-dev  ## Change the source in 440 places, one at a time, and see that tests notice
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check cosmic-ray
+	@$(BIN)/python -m tests.mutants
 
 # Bounds are checked in kernels compiled anew; without the JIT the engines agree on the suite's networks.
 nightly: lint  ## Compare the engines on 2,000 random networks, with bounds checked and without the JIT too

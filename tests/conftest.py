@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from eventnet.data import fetch, mnist
 from eventnet.errors import FetchError
@@ -15,6 +15,15 @@ from eventnet.errors import FetchError
 # No deadline: an example that triggers a compilation takes seconds, and the machine may be busy.
 settings.register_profile("default", deadline=None, print_blob=True)
 settings.register_profile("nightly", settings.get_profile("default"), max_examples=2000)
+# The same few, of which the first that fails is good enough: for `make coverage` and `make mutants`.
+settings.register_profile(
+    "few",
+    settings.get_profile("default"),
+    max_examples=10,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 

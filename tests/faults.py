@@ -29,6 +29,7 @@ import numpy as np
 from eventnet import files, scenario
 from eventnet.errors import EventNetError
 from eventnet.raster import Raster
+from tests.pages import put
 
 SMALL = Path(__file__).with_name("small.py")
 UNTIL = 1.0  # simulated s, as in tests/small.py
@@ -470,9 +471,7 @@ def main() -> None:
             for variant in bench.whole:
                 todo += failures(bench, variant, 1.0 if variant == "compiled" else 0.2, seed)
             rows = [do() for do in track(todo, "faults", transient=True)]
-        head, mark, _ = page.read_text(encoding="utf-8").partition(MARK)
-        title = f"`make faults`, seed {seed}: {len(rows)} runs.\n"
-        page.write_text(head + mark + "\n\n" + table(rows, title), encoding="utf-8")
+        put(page, "make faults", table(rows, f"`make faults`, seed {seed}: {len(rows)} runs."))
         bad = [row for row in rows if not row.recovered]
         for row in bad:
             click.echo(str(row), err=True)
@@ -482,8 +481,6 @@ def main() -> None:
 
     command()
 
-
-MARK = "<!-- written by `make faults` -->"
 
 if __name__ == "__main__":
     main()

@@ -58,6 +58,8 @@ def test_toggle_is_where_z_crosses_zero(t: float, u: float, bias: float, tau: fl
     z = bias + u
     when = eq.toggle(t, t, u, bias, tau, z > 0)
     assert when > t
+    if abs(bias) > 1e-3:
+        assert (when < math.inf) == ((z > 0) == (bias < 0))  # pulled to the other side
     if when < math.inf and abs(bias) > 1e-3:
         assert (
             abs(bias + u * math.exp(-(when - t) / tau))
@@ -129,6 +131,75 @@ def test_errors_are_multiplied_by_the_slope_of_the_activation(
             old = gate * g * factor
             assert after == pytest.approx(g * factor + arrived)
             assert jump == pytest.approx(new - old, abs=1e-9)
+
+
+def test_a_unit_is_on_above_zero_and_leaks_below() -> None:
+    assert eq.activation(3.0, True, 0.25) == 3.0
+    assert eq.activation(-3.0, False, 0.25) == -0.75
+    for z, on in ((2.0, True), (0.0, False), (-2.0, False)):
+        assert eq.switched_on(z, 0.25) is on
+        assert eq.switched_on(z, 1.0)
+        assert eq.slope_of(z, 0.25) == (1.0 if on else 0.25)
+
+
+def test_what_is_due_lies_after_now() -> None:
+    assert eq.later(2.0, 3.0) == 3.0
+    assert eq.later(2.0, 2.0) == eq.later(2.0, 1.0) == math.nextafter(2.0, 3.0)
+    assert eq.threshold_ahead(0.75, 2.0) == 0.75
+    assert eq.threshold_ahead(0.75, -2.0) == -0.75
+
+
+@given(st.floats(-5, 5), st.floats(0.01, 1), st.floats(-5, 5), st.sampled_from([0.0, 0.1, 1.0]))
+def test_a_held_trace_arrives_as_one_that_fades(
+    u: float, factor: float, arrived: float, leak: float
+) -> None:
+    held, before, now, jump = eq.arrive_held(u / factor, factor, arrived, leak, 4.0)
+    assert before == eq.slope_of(u, leak)
+    after, slope, expected = eq.arrive(u, 1.0, arrived, 0.0, 0.0, leak, before, 4.0)
+    assert held * factor == pytest.approx(after, abs=1e-9)
+    if abs(after) > 1e-9:
+        assert now == slope
+        assert jump == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_held_trace_keeps_its_sign_for_ever() -> None:
+    assert eq.set_forward(-3.0, 0.5) == -1.5
+    assert eq.set_forward(0.0, 0.5) == 0.0
+    assert eq.set_forward(-1e-200, 1e-100) == -eq.FAINT
+    assert eq.set_forward(1e-200, 1e-100) == eq.FAINT
+
+
+def test_a_residual_moves_by_the_integral_of_the_signal() -> None:
+    """``dphi/dt = (z/tau + dz/dt)*h'/step``, summed in small steps; the rest is rounding of the sum."""
+    taus, traces = np.array([0.05, 0.2]), np.array([9.0, 1.0, 9.0, -0.7])  # every other one
+    tau, bias, gain, clock, anchor, t = 0.1, 0.3, 2.5, 1.0, 1.1, 1.4
+    room = np.zeros(2)
+    moved = eq.moved(t, anchor, clock, gain, bias, tau, traces, 1, 2, taus, room)
+    s, h = np.linspace(anchor, t, 200_001, retstep=True)
+    z = bias + (traces[1::2] * np.exp(-(s[:, None] - clock) / taus)).sum(axis=1)
+    area = (z[1:] + z[:-1]).sum() * h / 2
+    assert moved == pytest.approx(gain * (area / tau + z[-1] - z[0]), abs=1e-9)
+    assert room == pytest.approx(traces[1::2] * np.exp(-0.1 / taus) * (taus / tau - 1))
+    slope = (eq.travelled(1e-7, 0.4, room, taus) - eq.travelled(0.0, 0.4, room, taus)) / 1e-7
+    assert eq.pace(0.4, room, taus) == pytest.approx(slope, rel=1e-5)
+    scaled = np.zeros(2)
+    when, side = eq.schedule(t, 0.1, 0.5, gain, bias, tau, room, scaled, taus)
+    assert scaled == pytest.approx(gain * room)
+    reached = 0.1 + eq.travelled(when - t, gain * bias / tau, scaled, taus)
+    assert reached == pytest.approx(side * 0.5, abs=1e-9)
+
+
+def test_softmax_does_not_overflow() -> None:
+    z = np.array([1000.0, 1001.0, 998.0])
+    eq.softmax(z)
+    assert z == pytest.approx(np.exp([-1.0, 0.0, -3.0]) / np.exp([-1.0, 0.0, -3.0]).sum())
+
+
+def test_traces_drift_by_the_tolerance_in_the_drift_time() -> None:
+    when = eq.drift_time(2.0, 0.5, 0.1, 0.3)
+    assert 0.5 - 0.5 * math.exp(-(when - 2.0) / 0.3) == pytest.approx(0.1)
+    assert eq.drift_time(2.0, 0.1, 0.1, 0.3) == math.inf
+    assert eq.drift_time(2.0, 0.1, 1e-300, 0.3) > 2.0
 
 
 def test_guard_bounds_the_rate() -> None:

@@ -11,6 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from eventnet.engine.jit import kernel, summing
+from eventnet.engine.marks import MARKS, lowest, nonzero
+from eventnet.engine.memory import prefetch
 
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
 
@@ -38,6 +40,20 @@ def test_a_kernel_is_compiled_into_its_callers_and_has_no_code_of_its_own() -> N
     (part,) = ratios.overloads.values()
     assert not part.library.get_pointer_to_function(part.fndesc.llvm_func_name)
     assert not twice.overloads
+
+
+@kernel
+def marked(a: NDArray[np.float64], start: int) -> tuple[int, int]:
+    prefetch(a, start)
+    bits = nonzero(a, start)
+    return bits, lowest(bits)
+
+
+def test_vectors_find_what_is_not_zero() -> None:
+    for places in ([0], [15], [3, 4, 11], list(range(MARKS))):
+        a = np.zeros(2 * MARKS)
+        a[[7 + k for k in places]] = -0.5, *[2.0] * (len(places) - 1)
+        assert marked(a, 7) == (sum(1 << k for k in places), places[0])
 
 
 def test_python_may_call_every_kernel() -> None:

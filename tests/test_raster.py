@@ -24,7 +24,16 @@ from hypothesis import strategies as st
 
 from eventnet import files
 from eventnet.errors import ConfigError, RunFolderError
-from eventnet.raster import MemoryRaster, Raster, RasterWriter, Segment, Spikes
+from eventnet.raster import (
+    FEW_ROWS,
+    FORMAT_VERSION,
+    ROW_BYTES,
+    MemoryRaster,
+    Raster,
+    RasterWriter,
+    Segment,
+    Spikes,
+)
 
 NAMES = ["imu", "camera", "hidden", "hidden.error"]
 
@@ -277,9 +286,17 @@ def test_time_may_not_decrease_between_batches(tmp_path: Path) -> None:
         assert len(recorder.raster()) == 2
 
 
-@pytest.mark.parametrize("names", ["imu", ["a", "a"], ["a", ""], [3]])
-def test_population_names_must_tell_apart(names: list[str]) -> None:
-    with pytest.raises(ConfigError):
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("imu", "list of non-empty names"),
+        (["a", ""], "list of non-empty names"),
+        ([3], "list of non-empty names"),
+        (["a", "b", "b"], "'b' occurs twice"),
+    ],
+)
+def test_population_names_must_tell_apart(names: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         MemoryRaster(names)
 
 
@@ -349,6 +366,7 @@ def test_resuming_continues_after_the_segments_of_the_checkpoint(tmp_path: Path,
         known = list(writer.segments)
         writer.append(*(column[rows:] for column in first))
     with RasterWriter(tmp_path, NAMES, 1_000, resume=known) as writer:
+        assert len(segments(tmp_path)) == len(known)  # what came after is gone
         assert writer.rows == rows
         if rows:
             with pytest.raises(ConfigError, match="must not decrease"):
@@ -365,6 +383,50 @@ def test_resuming_what_is_not_there_is_refused(tmp_path: Path) -> None:
         RasterWriter(tmp_path, NAMES, resume=[Segment(100, 1)])
     with pytest.raises(RunFolderError, match="holds a raster"):
         RasterWriter(tmp_path, NAMES)
+    assert len(Raster.open(tmp_path)) == 100
+
+
+def test_a_row_takes_what_the_latest_rows_take(tmp_path: Path) -> None:
+    with RasterWriter(tmp_path, NAMES, 3 * FEW_ROWS) as writer:
+        writer.append(*made_up(FEW_ROWS - 1))
+        assert writer.bytes_a_row() == ROW_BYTES  # a file's own overhead would count
+        writer.append([20.0], [0], [0], [1])
+        held = writer.bytes_a_row()
+        writer.flush()
+        assert writer.rows == FEW_ROWS
+        written = segments(tmp_path)[0].stat().st_size / FEW_ROWS
+        assert writer.bytes_a_row() == written
+        assert held == pytest.approx(written, rel=0.01)
+        assert written < ROW_BYTES
+        writer.append(*[np.full(2 * FEW_ROWS, k) for k in (20.0, 0, 0, 1)])  # nothing new in it
+        writer.flush()
+        writer.append([20.0], [0], [0], [1])
+        assert writer.bytes_a_row() == segments(tmp_path)[1].stat().st_size / (2 * FEW_ROWS)
+
+
+def test_what_is_abandoned_is_not_written_and_nothing_more_is_taken(tmp_path: Path) -> None:
+    writer = RasterWriter(tmp_path, NAMES, 1_000)
+    writer.append(*made_up(1_500))
+    writer.abandon()
+    assert writer.rows == 1_000
+    with pytest.raises(RunFolderError, match="closed"):
+        writer.append([20.0], [0], [0], [1])
+    assert len(writer.raster()) == 1_000
+
+
+def test_a_rate_is_one_of_a_window_that_has_a_length(tmp_path: Path) -> None:
+    for raster in rasters(tmp_path, [0.25, 0.5], [0, 0], [0, 0], [1, 1]):
+        assert raster.stats()["imu"].rate == 2 / 0.25
+        assert raster.select(start=-1.0, stop=-0.5).stats()["imu"].rate == 0.0
+        assert raster.select(start=-1.0).select(population="camera").stats()["camera"].rate is None
+
+
+def test_a_format_of_yesterday_is_read(tmp_path: Path) -> None:
+    rasters(tmp_path, *made_up(100))
+    header = tmp_path / "raster" / "_common_metadata"
+    schema = pq.read_schema(header)
+    older = {**schema.metadata, b"version": str(FORMAT_VERSION - 1).encode()}
+    pq.write_metadata(schema.with_metadata(older), header)
     assert len(Raster.open(tmp_path)) == 100
 
 

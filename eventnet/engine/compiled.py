@@ -195,7 +195,7 @@ class CompiledEngine:
         """Return what a projection's targets owe, (n_out,), or their ledgers, (LEDGER, n_out)."""
         first = self._net.owed_first
         found = self._state.owed[first[projection] : first[projection + 1]]
-        ledgers = self._net.projection[projection]["ledgers"]
+        ledgers = self._net.projection["ledgers"][projection]
         return found.reshape(-1, learning.LEDGER).T if ledgers else found
 
     @property
