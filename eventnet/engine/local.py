@@ -92,7 +92,8 @@ def forward_local(
     per_step = net.population[p].per_step
     leaving = scratch.leaving
     leave = turned = broken = 0
-    if list_rows(p, net, state, weights, flights, scratch, counters) > (b - a) // DENSE:
+    several = b - a > BLOCK  # one block is in the cache anyway, and faster by whole rows
+    if several and list_rows(p, net, state, weights, flights, scratch, counters) > (b - a) // DENSE:
         for begin in range(0, b - a, BLOCK):
             block = slice(begin, min(begin + BLOCK, b - a))
             arrived = amounts[: block.stop - begin]
