@@ -258,6 +258,15 @@ class Fired(NamedTuple):
     number: Array  # (P,) how many fired, or (C,)
 
 
+class Rows(NamedTuple):
+    """The rows of synapses of a packet."""
+
+    at: Array  # (R,) offset into reach of what is not delivered yet
+    after: Array  # where the row ends
+    ahead: Array  # how much further on its weight stands
+    scale: Array  # by which a weight is multiplied
+
+
 class Scratch(NamedTuple):
     """Room for one instant; nothing in it outlives the instant.
 
@@ -284,6 +293,7 @@ class Scratch(NamedTuple):
     amounts: Array  # what arrives at each of them
     leaving: Array  # whose residuals leave the threshold
     room: Array  # to sort them
+    rows: Rows
 
 
 class Buffer(NamedTuple):
@@ -348,6 +358,7 @@ class Records(np.ndarray):
         except TypeError:  # a column, or the first record that is asked for
             if isinstance(key, str):
                 return self.view(np.ndarray)[key]
-            kind = np.ctypeslib.as_ctypes_type(self.dtype) * len(self)
-            self._rows = kind.from_address(self.ctypes.data)
+            row = np.ctypeslib.as_ctypes_type(self.dtype)
+            row.__getitem__ = lambda record, name: getattr(record, name)  # as NumPy's records
+            self._rows = (row * len(self)).from_address(self.ctypes.data)
             return self._rows[key]

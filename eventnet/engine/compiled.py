@@ -83,6 +83,12 @@ class CompiledEngine:
                 amounts=np.zeros(listed),
                 leaving=np.zeros(listed, dtype=np.int64),
                 room=np.zeros(listed, dtype=np.int64),
+                rows=arrays.Rows(
+                    at=np.zeros(listed, dtype=np.int64),
+                    after=np.zeros(listed, dtype=np.int64),
+                    ahead=np.zeros(listed, dtype=np.int64),
+                    scale=np.zeros(listed),
+                ),
             )
         )
         self.counters = bind(

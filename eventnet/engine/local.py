@@ -11,7 +11,17 @@ import math
 
 import numpy as np
 
-from eventnet.engine.arrays import OUTPUT, Buffer, Counters, Feed, Flights, Net, Scratch, State
+from eventnet.engine.arrays import (
+    OUTPUT,
+    Buffer,
+    Counters,
+    Feed,
+    Flights,
+    Net,
+    Rows,
+    Scratch,
+    State,
+)
 from eventnet.engine.equations import (
     CLOCK_PERIOD,
     MAX_COUNT,
@@ -44,7 +54,7 @@ ROWS_AHEAD = 4
 """Rows by which a block asks ahead for what reaches it: a few lines of the cache each."""
 
 LINES = 4
-"""As many: a thousand synapses among 10^6 neurons have three in a block, fewer rows are shorter."""
+"""As many: of a thousand synapses among 10^6 neurons 33 reach a block, in three lines."""
 
 # A neuron's cell: its input trace; of a layer its residual; of an output that forms an error the error
 # without the trace, NaN without a target, as of when its residuals are, and those with their crossings.
@@ -92,12 +102,13 @@ def forward_local(
     per_step = net.population[p].per_step
     leaving = scratch.leaving
     leave = turned = broken = 0
-    several = b - a > BLOCK  # one block is in the cache anyway, and faster by whole rows
-    if several and list_rows(p, net, state, weights, flights, scratch, counters) > (b - a) // DENSE:
+    # One block is in the cache anyway, and faster by whole rows.
+    if b - a > BLOCK and expected(p, net, scratch, flights) > (b - a) // DENSE:
+        rows = list_rows(p, net, state, weights, flights, scratch, counters)
         for begin in range(0, b - a, BLOCK):
             block = slice(begin, min(begin + BLOCK, b - a))
             arrived = amounts[: block.stop - begin]
-            gather_block(p, begin, arrived, net, state, weights, flights, scratch, counters)
+            gather_block(begin, rows, scratch.rows, net.reach, weights, arrived)
             of_block = deliver_block(
                 factor, leak, per_step, theta, begin, arrived, cells, slope, leaving[leave:]
             )
@@ -160,6 +171,27 @@ def gather_local(
 
 
 @kernel
+def expected(p: int, net: Net, scratch: Scratch, flights: Flights) -> float:
+    """Return how many synapses this instant's spikes to `p` have, if their rows are of mean length.
+
+    0 if there are more rows than room.
+    """
+    rows, synapses = 0, 0.0
+    for k in range(net.in_first[p], net.in_first[p + 1]):
+        q = net.in_list[k]
+        source = net.projection[q].source
+        _, _, _, spikes = arriving(
+            q, net.projection[q].delay, source, net.first, scratch.fired, flights
+        )
+        rows += spikes
+        mean = (net.weight_first[q + 1] - net.weight_first[q]) / (
+            net.first[source + 1] - net.first[source]
+        )
+        synapses += spikes * mean
+    return synapses if rows <= scratch.rows.at.shape[0] else 0.0
+
+
+@kernel
 def list_rows(
     p: int,
     net: Net,
@@ -169,92 +201,46 @@ def list_rows(
     scratch: Scratch,
     counters: Counters,
 ) -> int:
-    """List where the rows of this instant's spikes to `p` begin (writes room); return their synapses.
-
-    0 if there are more rows than room.
-    """
-    rows = total = 0
-    for k in range(net.in_first[p], net.in_first[p + 1]):
-        q = net.in_list[k]
-        neuron, _, first, spikes = arriving(
-            q, net.projection[q].delay, net.projection[q].source, net.first, scratch.fired, flights
-        )
-        if rows + spikes > scratch.room.shape[0]:
-            return 0
-        synapses = synapses_of(q, net, state, weights, counters)
-        for m in range(first, first + spikes):
-            prefetch(synapses.span, neuron[min(m + AHEAD, first + spikes - 1)])
-            scratch.room[rows], after = row_of(neuron[m], synapses)
-            total += after - scratch.room[rows]
-            rows += 1
-    return total
-
-
-@kernel
-def gather_block(
-    p: int,
-    begin: int,
-    arrived: Array,
-    net: Net,
-    state: State,
-    weights: Array,
-    flights: Flights,
-    scratch: Scratch,
-    counters: Counters,
-) -> None:
-    """Add what of the rows listed reaches the neurons from `begin` on (writes arrived, room)."""
-    arrived[:] = 0.0
-    end = begin + arrived.shape[0]
-    place = scratch.room
-    rows = 0
+    """List the rows of this instant's spikes to `p` (writes rows); return how many there are."""
+    rows = scratch.rows
+    n = 0
     for k in range(net.in_first[p], net.in_first[p + 1]):
         q = net.in_list[k]
         neuron, quanta, first, spikes = arriving(
             q, net.projection[q].delay, net.projection[q].source, net.first, scratch.fired, flights
         )
-        if spikes == 0:
-            continue
         synapses = synapses_of(q, net, state, weights, counters)
-        step = net.population[net.projection[q].source].step
+        edge_first = net.projection[q].edge_first
         for m in range(first, first + spikes):
-            if begin == 0:
-                catch_up(neuron[m], synapses)
-            coming = place[rows + min(ROWS_AHEAD, first + spikes - 1 - m)]
-            for line in range(0, LINES * 16, 16):
-                prefetch(synapses.reach, coming + line)
-                prefetch(synapses.weights, coming + line)
-            _, after = row_of(neuron[m], synapses)
-            place[rows] = add_part(
-                step * quanta[m],
-                synapses.weights,
-                synapses.reach,
-                place[rows],
-                after,
-                begin,
-                end,
-                arrived,
-            )
-            rows += 1
-        if begin == 0:
-            count_forward(synapses, neuron, quanta, first, spikes)
+            prefetch(synapses.span, neuron[min(m + AHEAD, first + spikes - 1)])
+            catch_up(neuron[m], synapses)
+            first_of_row, after = row_of(neuron[m], synapses)
+            rows.at[n] = edge_first + first_of_row
+            rows.after[n] = edge_first + after
+            rows.ahead[n] = net.weight_first[q] - edge_first
+            rows.scale[n] = net.population[net.projection[q].source].step * quanta[m]
+            n += 1
+        count_forward(synapses, neuron, quanta, first, spikes)
+    return n
 
 
-@inlined
-def add_part(
-    scale: float,
-    weights: Array,
-    reach: Array,
-    at: int,
-    after: int,
-    begin: int,
-    end: int,
-    arrived: Array,
-) -> int:
-    """Add a row's synapses from `at` on up to those that reach neuron `end`; return where they are."""
-    while at < after and reach[at] < end:
-        arrived[reach[at] - begin] += scale * weights[at]
-        at += 1
-    return at
+@kernel
+def gather_block(
+    begin: int, n: int, rows: Rows, reach: Array, weights: Array, arrived: Array
+) -> None:
+    """Add what of the `n` rows reaches the neurons from `begin` on (writes arrived, rows.at)."""
+    arrived[:] = 0.0
+    end = begin + arrived.shape[0]
+    for r in range(n):
+        coming = min(r + ROWS_AHEAD, n - 1)
+        for line in range(0, LINES * 16, 16):
+            prefetch(reach, rows.at[coming] + line)
+            prefetch(weights, rows.at[coming] + rows.ahead[coming] + line)
+        k, after, ahead, scale = rows.at[r], rows.after[r], rows.ahead[r], rows.scale[r]
+        while k < after and reach[k] < end:
+            arrived[reach[k] - begin] += scale * weights[k + ahead]
+            k += 1
+        rows.at[r] = k
 
 
 @kernel
