@@ -25,10 +25,11 @@ from typing import Any
 
 import click
 
+from tests.pages import put
+
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = Path(__file__).with_name("corpus")
 RESULTS, PAGE = ROOT / "docs/results/fuzz.json", ROOT / "docs/reliability.md"
-BEGIN, END = "<!-- written by `make fuzz` -->", "<!-- end -->"
 
 LARGEST = 1 << 14  # bytes
 KEPT = (12, 1 << 12)  # files of a parser and bytes of a file, in the corpus
@@ -140,9 +141,7 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
 def write(rows: dict[str, dict[str, Any]]) -> None:
     """Write the figures and the page's table."""
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    head, begin, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    PAGE.write_text(f"{head}{begin}\n\n{table(rows)}\n\n{end}{tail}", encoding="utf-8")
+    put(PAGE, "make fuzz", table(rows))
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
