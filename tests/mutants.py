@@ -39,7 +39,12 @@ GROUPS: dict[str, tuple[list[str], list[str]]] = {
     "raster": (["raster.py"], ["tests/test_raster.py"]),
     "engine": (
         ["engine/kernels.py", "engine/neurons.py", "engine/flights.py", "engine/queue.py"],
-        ["tests/test_network.py", "tests/test_engines.py", "tests/test_delays.py"],
+        [
+            "tests/test_network.py",
+            "tests/test_corners.py",
+            "tests/test_engines.py",
+            "tests/test_delays.py",
+        ],
     ),
     "plasticity": (
         ["plasticity/*.py", "engine/learning.py"],
