@@ -187,7 +187,8 @@ def _stages(
         gather(target, net, state, weights, flights, scratch, counters)
         if learn:
             fired, errors = scratch.fired, scratch.errors
-            plasticity_stage(t, q, net, state, weights, flights, fired, errors, scratch, counters)
+            parts = (net, state, weights, flights, fired, errors, scratch, counters)
+            plasticity_stage(t, q, *parts, None)
 
 
 class Stages(Projection):

@@ -13,17 +13,18 @@ import os
 import resource
 import shutil
 import signal
+import sqlite3
 import tarfile
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from eventnet import checkpoint, events, runs, wire
+from eventnet import checkpoint, events, runs, video, wire
 from eventnet.compare import differences
-from eventnet.data import euroc, mnist, recipes
+from eventnet.data import euroc, fetch, mnist, recipes
 from eventnet.errors import DataError, EventNetError
 from eventnet.experiment import file as scenario_file
 from eventnet.experiment import logs, tables
@@ -188,6 +189,41 @@ def a_bag(path: Path) -> None:
             bag.write(connection, k * 10**9, store.serialize_ros1(body, kind))
 
 
+def a_db3(path: Path) -> None:
+    from rosbags.rosbag2 import StoragePlugin, Writer
+    from rosbags.typesys import Stores, get_typestore
+
+    kind = "geometry_msgs/msg/Vector3"
+    store = get_typestore(Stores.ROS2_HUMBLE)
+    folder = path.with_suffix("")
+    with Writer(folder, version=9, storage_plugin=StoragePlugin.SQLITE3) as bag:
+        connection = bag.add_connection("/imu", kind, typestore=store)
+        for k in range(3):
+            body = store.types[kind](x=float(k), y=0.0, z=1.0)
+            bag.write(connection, k * 10**9, store.serialize_cdr(body, kind))
+    shutil.move(folder / f"{folder.name}.db3", path)
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript("PRAGMA page_size = 512; VACUUM")  # else its pages are mostly empty
+
+
+def an_aedat4(path: Path) -> None:
+    """Cut a real file, which nothing of ours could write, behind its first two packets."""
+    content = (fetch("dvs-people") / "class1.aedat4").read_bytes()
+    end = 18 + int.from_bytes(content[14:18], "little")
+    for _ in range(2):
+        end += 8 + int.from_bytes(content[end + 4 : end + 8], "little")
+    path.write_bytes(content[:end])
+
+
+def a_video(path: Path) -> None:
+    import cv2
+
+    out = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"FFV1"), 10.0, (32, 24))
+    for k in range(4):
+        out.write(np.full((24, 32, 3), 40 * k, np.uint8))
+    out.release()
+
+
 def an_archive(path: Path) -> None:
     with tarfile.open(path, "w:gz") as tar:
         info = tarfile.TarInfo("folder/file")
@@ -260,6 +296,9 @@ PARSERS = {
     "hdf5": Parser(".hdf5", hdf5(table), an_hdf5),
     "mcap": Parser(".mcap", lambda path: logs.read(path, "/imu", ["a"], "t"), an_mcap),
     "bag": Parser(".bag", lambda path: logs.read(path, "/imu", ["x"], "log_time"), a_bag),
+    "db3": Parser(".db3", lambda path: logs.read(path, "/imu", ["x"], "log_time"), a_db3),
+    "aedat4": Parser(".aedat4", lambda path: events.read(path).spikes(), an_aedat4),
+    "video": Parser(".avi", lambda path: list(video.pictures(path)), a_video),
     "events": Parser(".npy", lambda path: events.read(path).spikes(), some_events),
     "archive": Parser(".tgz", member, an_archive),
     "spikes": Parser(".npz", imported, an_export),

@@ -199,6 +199,20 @@ def test_a_projection_is_sent_the_packets_that_the_roofline_tells(
     assert (row["backward"] > 0) == (row["update"] > 0) == (what == "errors")
 
 
+def test_the_stages_that_the_roofline_runs_alone_are_the_engines() -> None:
+    from benchmarks.kernels import Stages
+    from eventnet.engine.arrays import FORWARD, ROW
+
+    made = Stages({}, 64, 32, "rows", synapses=1 << 16, dtype="float32")
+    made.prepare()
+    before = made.sim._engine.counters.projection[1].copy()
+    row = made.repeat(0)
+    counted = made.sim._engine.counters.projection[1] - before
+    assert row["forward"] == row["update"] == made.times * (64 // 8) * 32
+    assert counted[FORWARD] == counted[ROW] == made.times * (64 // 8)
+    assert counted[FORWARD + 2] == counted[ROW + 2] == row["forward"]
+
+
 def test_a_kernel_as_fast_as_rows_alone_has_a_share_of_one() -> None:
     done = {"forward": 8, "backward": 8, "update": 4, "wall_s": 3.0}
     kernel = {"kernel": "clocked, errors", "read": 8.0, "change": 4.0}
