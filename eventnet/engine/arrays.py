@@ -9,6 +9,7 @@ import numpy as np
 from numba import config
 from numpy.typing import DTypeLike, NDArray
 
+from eventnet.engine.bound import Fields
 from eventnet.engine.jit import Array
 
 # Status codes that `advance` returns.
@@ -319,12 +320,33 @@ def offsets(sizes: Sequence[int]) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(np.asarray(sizes, dtype=np.int64))]).astype(np.int64)
 
 
-def aligned(n: int, dtype: DTypeLike = np.float64) -> NDArray[Any]:
-    """Return zeros that begin with a cache line: rows that straddle two cost a third more time."""
+def aligned(n: int, dtype: DTypeLike = np.float64, at: int = 0, unit: int = 64) -> NDArray[Any]:
+    """Return zeros that begin `at` bytes behind a whole `unit` of memory, by default with a cache line.
+
+    Rows that straddle two lines cost a third more time.
+    """
     size = np.dtype(dtype).itemsize
-    room = np.zeros(n + 64 // size, dtype)
-    start = -room.ctypes.data % 64 // size
+    room = np.zeros(n + 2 * unit // size, dtype)
+    start = (at - room.ctypes.data) % unit // size
     return room[start : start + n]
+
+
+PAGE, APART = 4096, 448
+"""Bytes: of a page, and by which arrays that are worked on together should lie apart in theirs."""
+
+
+def spread(fields: Fields) -> Fields:
+    """Return the arrays of a named tuple in other places, each further into its page than the last.
+
+    A load from as far into a page as a store just before it waits for that, as if it were the same place.
+    What is longer than many pages stays where it is.
+    """
+    placed = {}
+    for k, (name, values) in enumerate(fields._asdict().items()):  # type: ignore[attr-defined]
+        if values.nbytes <= 16 * PAGE:
+            placed[name] = aligned(values.size, values.dtype, APART * k, PAGE).reshape(values.shape)
+            placed[name][...] = values
+    return fields._replace(**placed)  # type: ignore[attr-defined, no-any-return]
 
 
 def ragged(lists: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -103,12 +103,12 @@ class ClockedEngine:
         self._sink = sink
         self._net = bind(_net(plan, self.dt, self.adapt))
         self._weights = arrays.aligned(int(self._net.weight_first[-1]), plan.dtype)
-        self._state = bind(_fresh_state(plan, self._net))
+        self._state = bind(arrays.spread(_fresh_state(plan, self._net)))
         for q, weights in enumerate(plan.initial_weights()):
             self._put_weights(q, weights)
         self.scale_lr(1.0)
         n, neurons = len(plan.populations), int(self._net.first[-1])
-        self._scratch = bind(
+        scratch = arrays.spread(
             layout.Scratch(
                 arrived=np.zeros(int(self._net.trace_first[-1]), plan.dtype),
                 returned=np.zeros(int(self._net.back_trace_first[-1]), plan.dtype),
@@ -125,9 +125,11 @@ class ClockedEngine:
                 overlap=np.zeros(layout.MOST_SLOTS, plan.dtype),
                 item=np.zeros(layout.MOST_SLOTS + 4, dtype=np.int64),
                 share=np.zeros(layout.MOST_SLOTS + 4, plan.dtype),
+                found=np.zeros(n, dtype=np.int64),
                 nonzero=np.zeros(n, dtype=np.int64),
             )
         )
+        self._scratch = bind(scratch)
         self._feeds = Feeds([p.size for p in plan.populations], coded=plan.dtype)
         self._counts = bind(
             layout.Counts(

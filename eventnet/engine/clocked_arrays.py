@@ -97,7 +97,7 @@ class State(NamedTuple):
     """Everything that a run changes, except weights. Copying these arrays is a checkpoint."""
 
     x: Array  # (N,) held reading, h(z), or an output's z
-    last: Array  # (N,) x of the tick before
+    last: Array  # (N,) of layers: x of the tick before
     phi: Array  # (N,) residual, in spikes
     on: Array  # (N,) h'(z)
     u: Array  # (input traces,)
@@ -145,6 +145,9 @@ class Scratch(NamedTuple):
     overlap: Array  # (MOST_SLOTS,)
     item: Array  # (MOST_SLOTS + 4,) slots of the window that have a share
     share: Array  # (MOST_SLOTS + 4,)
+    found: (
+        Array  # (P,) the sample that was taken, or what `clocked_kernels.NOTHING` and `WRITTEN` say
+    )
     nonzero: Array  # (P,) units that a network which skips zeros would have to process
 
 

@@ -50,6 +50,8 @@ from eventnet.engine.vectors import (
     count_nonzero,
     decode,
     encode,
+    encode_codes,
+    encode_new,
     list_spikes,
     look_up,
     size_of,
@@ -57,6 +59,9 @@ from eventnet.engine.vectors import (
     squared_error,
     total_in_range,
 )
+
+NOTHING, WRITTEN = -1, -2
+"""What a sensor or a target was given since the last tick, if not a recorded sample."""
 
 
 @kernel
@@ -67,14 +72,19 @@ def tick_time(k: int, clock: Array) -> float:
 
 
 @kernel
-def take_samples(t: float, net: Net, state: State, feed: Feed, counts: Counts) -> None:
-    """Let each sensor and target take the latest it was given up to time `t`, recorded or written."""
+def take_samples(
+    t: float, net: Net, state: State, feed: Feed, scratch: Scratch, counts: Counts
+) -> None:
+    """Find the latest that each sensor and target was given up to time `t`, recorded or written.
+
+    Targets take it; for sensors it is noted which one it is (writes scratch.found): `encode_sensor`.
+    """
     reading = False
     teaching = False
     for p in range(net.kind.shape[0]):
         a = net.first[p]
         size = net.first[p + 1] - a
-        found = -1
+        found = NOTHING
         latest = -np.inf
         while (
             feed.cursor[p] < feed.samples[p] and feed.time[feed.time_first[p] + feed.cursor[p]] <= t
@@ -83,22 +93,24 @@ def take_samples(t: float, net: Net, state: State, feed: Feed, counts: Counts) -
             latest = feed.time[feed.time_first[p] + feed.cursor[p]]
             feed.cursor[p] += 1
         written = state.written_time[p]
-        if not (written <= t or found >= 0):
-            continue
-        held = state.y if net.kind[p] == OUTPUT else state.x
         if latest <= written <= t:
-            copy(held[a : a + size], state.written[a : a + size])
-        elif feed.coded[p]:
-            place = feed.value_first[p] + found * size
-            code = feed.code[place : place + size]
-            look_up(held[a : a + size], code, feed.level[p], feed.whole[p])
-        else:
-            place = feed.value_first[p] + found * size
-            copy(held[a : a + size], feed.value[place : place + size])
+            found = WRITTEN
         if written <= t:
             state.written_time[p] = np.inf
+        scratch.found[p] = found
+        if found == NOTHING:
+            continue
         reading = reading or net.kind[p] == SENSOR
-        teaching = teaching or net.kind[p] == OUTPUT
+        if net.kind[p] == OUTPUT:
+            teaching = True
+            place = feed.value_first[p] + found * size
+            y = state.y[a : a + size]
+            if found == WRITTEN:
+                copy(y, state.written[a : a + size])
+            elif feed.coded[p]:
+                look_up(y, feed.code[place : place + size], feed.level[p], feed.whole[p])
+            else:
+                copy(y, feed.value[place : place + size])
     if teaching:
         holds = 0
         for p in range(net.kind.shape[0]):
@@ -111,8 +123,28 @@ def take_samples(t: float, net: Net, state: State, feed: Feed, counts: Counts) -
 
 
 @kernel
+def encode_sensor(p: int, net: Net, state: State, feed: Feed, scratch: Scratch) -> bool:
+    """Take the reading that `take_samples` found and encode it in one pass; False: out of range."""
+    a, b = net.first[p], net.first[p + 1]
+    x, phi, count = state.x[a:b], state.phi[a:b], scratch.spike_count[a:b]
+    alpha, beta, found = net.alpha[p], state.beta[p], scratch.found[p]
+    place = feed.value_first[p] + found * (b - a)
+    if found == NOTHING:
+        copy(state.last[a:b], x)
+        encode_new(state.last[a:b], x, phi, count, alpha, beta)
+    elif found == WRITTEN:
+        encode_new(state.written[a:b], x, phi, count, alpha, beta)
+    elif feed.coded[p]:
+        code = feed.code[place : place + b - a]
+        encode_codes(code, feed.level[p], feed.whole[p], x, phi, count, alpha, beta)
+    else:
+        encode_new(feed.value[place : place + b - a], x, phi, count, alpha, beta)
+    return take_counts(p, count, scratch.spike[a:b], scratch.spikes, scratch.quanta)
+
+
+@kernel
 def encode_forward(p: int, net: Net, state: State, scratch: Scratch) -> bool:
-    """Encode the signal of population `p`; False: it is out of range."""
+    """Encode the signal of layer `p`; False: it is out of range."""
     a, b = net.first[p], net.first[p + 1]
     count = scratch.spike_count[a:b]
     encode(state.x[a:b], state.last[a:b], state.phi[a:b], count, net.alpha[p], state.beta[p])
@@ -290,12 +322,12 @@ def tick(
     n = net.kind.shape[0]
     learning = state.flags[1] != 0
     readings, teachings = counts.network[READINGS], counts.network[TEACHINGS]
-    take_samples(t, net, state, feed, counts)
+    take_samples(t, net, state, feed, scratch, counts)
     for p in range(n):
         if (
             net.kind[p] == SENSOR
             and not net.constant[p]
-            and not encode_forward(p, net, state, scratch)
+            and not encode_sensor(p, net, state, feed, scratch)
         ):
             return p
     for k in range(net.order.shape[0]):

@@ -19,7 +19,16 @@ from eventnet.engine.clocked_arrays import (
 )
 from eventnet.engine.jit import Array, apart, kernel
 from eventnet.engine.marks import lowest, nonzero
-from eventnet.engine.vectors import add_eight, add_four, add_row, add_spikes, copy, dot, fade_all
+from eventnet.engine.vectors import (
+    add_eight,
+    add_four,
+    add_row,
+    add_spikes,
+    add_two,
+    copy,
+    dot,
+    fade_all,
+)
 
 
 @kernel
@@ -74,29 +83,19 @@ def add_waiting(
     item[found] = slots  # `owed` lies behind the window's last slot
     share[found] = factor * charge
     found += charge != 0.0
-    while found & 3:
+    if found & 1:
         item[found] = slots
         share[found] = 0.0
         found += 1
     k = 0
     while k < found:
-        a, b, c, d = item[k] * n, item[k + 1] * n, item[k + 2] * n, item[k + 3] * n
-        if k + 8 <= found:
-            e, f, g, h = item[k + 4] * n, item[k + 5] * n, item[k + 6] * n, item[k + 7] * n
-            add_eight(
-                out,
-                moves[a : a + n],
-                moves[b : b + n],
-                moves[c : c + n],
-                moves[d : d + n],
-                moves[e : e + n],
-                moves[f : f + n],
-                moves[g : g + n],
-                moves[h : h + n],
-                share[k : k + 8],
-            )
-            k += 8
-        else:
+        a, b = item[k] * n, item[k + 1] * n
+        if k + 4 > found:
+            add_two(out, moves[a : a + n], moves[b : b + n], (share[k], share[k + 1]))
+            k += 2
+            continue
+        c, d = item[k + 2] * n, item[k + 3] * n
+        if k + 8 > found:
             add_four(
                 out,
                 moves[a : a + n],
@@ -106,6 +105,21 @@ def add_waiting(
                 (share[k], share[k + 1], share[k + 2], share[k + 3]),
             )
             k += 4
+            continue
+        e, f, g, h = item[k + 4] * n, item[k + 5] * n, item[k + 6] * n, item[k + 7] * n
+        add_eight(
+            out,
+            moves[a : a + n],
+            moves[b : b + n],
+            moves[c : c + n],
+            moves[d : d + n],
+            moves[e : e + n],
+            moves[f : f + n],
+            moves[g : g + n],
+            moves[h : h + n],
+            share[k : k + 8],
+        )
+        k += 8
 
 
 @kernel

@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from eventnet.engine.equations import MAX_COUNT
-from eventnet.engine.jit import Array, apart, kernel, summing
+from eventnet.engine.jit import Array, apart, inlined, kernel, summing
 from eventnet.engine.marks import MARKS, lowest, nonzero
 
 FADED = 1e18
@@ -68,6 +68,14 @@ def add_spikes(out: Array, count: Array, spike: Array, n: int, factor: float) ->
     scale = out.dtype.type(factor)
     for k in range(n):
         out[spike[k]] += scale * count[spike[k]]
+
+
+@apart
+def add_two(out: Array, a: Array, b: Array, by: tuple[float, float]) -> None:
+    """Add two rows to `out` in place, times the two numbers."""
+    fa, fb = out.dtype.type(by[0]), out.dtype.type(by[1])
+    for k in range(out.shape[0]):
+        out[k] += fa * a[k] + fb * b[k]
 
 
 @apart
@@ -180,30 +188,78 @@ def activate(z: Array, on: Array, leak: float) -> None:
 
 @apart
 def look_up(held: Array, code: Array, level: Array, whole: float) -> None:
-    """Write into `held` the levels of bytes, or their parts of a `whole` that is not 0: on vectors."""
-    if whole != 0.0:
-        divisor = held.dtype.type(whole)
-        for k in range(held.shape[0]):
-            held[k] = held.dtype.type(code[k]) / divisor
-    else:
-        for k in range(held.shape[0]):
-            held[k] = level[code[k]]
+    """Write into `held` the levels of bytes, or their parts of a `whole` that is not 0."""
+    divisor = held.dtype.type(whole if whole != 0.0 else 1.0)
+    for k in range(held.shape[0]):
+        held[k] = level[code[k]] if whole == 0.0 else held.dtype.type(code[k]) / divisor
+
+
+@inlined
+def quantized(
+    phi: float, x: float, last: float, kp: float, kd: float, rounding: float
+) -> tuple[float, float]:
+    """Return the sum that is quantized, ``phi + kp*x + kd*(x - last)``, and its count (Eq. 4, 3).
+
+    Adding and subtracting 1.5/eps rounds ``|sum| < .5/eps`` to whole numbers, halves to even.
+    """
+    p = phi + (kp * x + kd * (x - last))
+    return p, (p + rounding) - rounding
 
 
 @apart
 def encode(x: Array, last: Array, phi: Array, count: Array, alpha: float, beta: float) -> None:
-    """Encode and quantize one tick (Eq. 4, 3): writes last, phi and count.
-
-    Adding and subtracting 1.5/eps rounds ``|p| < .5/eps`` to whole numbers, halves to even.
-    """
+    """Encode and quantize one tick: writes last, phi and count."""
     kp, kd = x.dtype.type((1.0 - alpha) / beta), x.dtype.type(alpha / beta)
     rounding = x.dtype.type(1.5 / np.finfo(x.dtype).eps)
     for k in range(x.shape[0]):
-        p = phi[k] + (kp * x[k] + kd * (x[k] - last[k]))
-        s = (p + rounding) - rounding
+        p, s = quantized(phi[k], x[k], last[k], kp, kd, rounding)
         count[k] = s
         phi[k] = p - s
         last[k] = x[k]
+
+
+@apart
+def encode_new(new: Array, x: Array, phi: Array, count: Array, alpha: float, beta: float) -> None:
+    """`encode` readings that take the place of those before: writes x, phi and count."""
+    kp, kd = x.dtype.type((1.0 - alpha) / beta), x.dtype.type(alpha / beta)
+    rounding = x.dtype.type(1.5 / np.finfo(x.dtype).eps)
+    for k in range(x.shape[0]):
+        now = x.dtype.type(new[k])
+        p, s = quantized(phi[k], now, x[k], kp, kd, rounding)
+        count[k] = s
+        phi[k] = p - s
+        x[k] = now
+
+
+@apart
+def encode_codes(
+    code: Array,
+    level: Array,
+    whole: float,
+    x: Array,
+    phi: Array,
+    count: Array,
+    alpha: float,
+    beta: float,
+) -> None:
+    """`encode_new` of the levels of bytes, or their parts of a `whole` that is not 0: on vectors."""
+    kp, kd = x.dtype.type((1.0 - alpha) / beta), x.dtype.type(alpha / beta)
+    rounding = x.dtype.type(1.5 / np.finfo(x.dtype).eps)
+    if whole != 0.0:
+        divisor = x.dtype.type(whole)
+        for k in range(x.shape[0]):
+            now = x.dtype.type(code[k]) / divisor
+            p, s = quantized(phi[k], now, x[k], kp, kd, rounding)
+            count[k] = s
+            phi[k] = p - s
+            x[k] = now
+    else:
+        for k in range(x.shape[0]):
+            now = level[code[k]]
+            p, s = quantized(phi[k], now, x[k], kp, kd, rounding)
+            count[k] = s
+            phi[k] = p - s
+            x[k] = now
 
 
 @kernel
