@@ -208,7 +208,9 @@ def read_aedat4(path: Path | str) -> Recorded:
             for kind, found in packets.items():
                 if kind in packet:
                     found.append(packet[kind])
-    except Exception as error:  # the library raises what comes
+    except BaseException as error:  # the library raises what comes, and panics
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         said = " ".join(str(error).split())
         raise DataError(f"{path.name} cannot be read as .aedat4: {said}") from error
     if not packets["events"]:

@@ -208,10 +208,11 @@ def a_db3(path: Path) -> None:
 
 def an_aedat4(path: Path) -> None:
     """Cut a real file, which nothing of ours could write, behind its first two packets."""
-    content = (fetch("dvs-people") / "class1.aedat4").read_bytes()
+    content = bytearray((fetch("dvs-people") / "class1.aedat4").read_bytes())
     end = 18 + int.from_bytes(content[14:18], "little")
     for _ in range(2):
         end += 8 + int.from_bytes(content[end + 4 : end + 8], "little")
+    content[54:62] = end.to_bytes(8, "little")  # its header tells where packets end
     path.write_bytes(content[:end])
 
 
