@@ -15,7 +15,7 @@ demo: $(VENV)/installed-demo  ## Run the main scenario: fetch a drone's flight, 
 	@$(BIN)/eventnet run drone
 
 test: lint  ## Lint, check types and run all tests
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n 2 --durations 20
 
 bench: $(VENV)/installed-bench  ## Time eventnet beside PyTorch, JAX, Numba, Brian2 and others; a quarter of an hour
 	@$(BIN)/python -m benchmarks

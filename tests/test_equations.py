@@ -54,6 +54,8 @@ def test_crossing_lies_ahead_and_on_the_threshold(
 
 
 @given(st.floats(0, 100), st.floats(-10, 10), st.floats(-10, 10), st.floats(0.01, 10))
+@example(1.0, 1.0, -0.5, 0.1)
+@example(1.0, -1.0, 0.5, 0.1)
 def test_toggle_is_where_z_crosses_zero(t: float, u: float, bias: float, tau: float) -> None:
     z = bias + u
     when = eq.toggle(t, t, u, bias, tau, z > 0)
