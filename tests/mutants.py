@@ -51,6 +51,7 @@ GROUPS: dict[str, tuple[list[str], list[str]]] = {
         [
             "tests/test_plasticity.py",
             "tests/test_rules.py",
+            "tests/test_corners.py",
             "tests/test_engines.py::test_engines_agree_event_for_event",
             "-k",
             "not jumping and not reproducible and not memory and not small_steps",

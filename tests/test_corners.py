@@ -12,6 +12,7 @@ import eventnet as en
 from eventnet.engine import ENGINES, make_engine
 from eventnet.engine import compiled as compiled_engine
 from eventnet.engine.plan import make_plan
+from eventnet.plasticity import stdp
 
 Drive = Callable[[Any], None]
 
@@ -174,6 +175,29 @@ def test_an_output_decodes_each_time_constant_by_its_own_traces() -> None:
         for k, tau in enumerate(taus)
     ]
     np.testing.assert_allclose(outputs, np.array(traces) @ weights, rtol=1e-12)
+
+
+def test_rows_that_wait_are_whole_when_several_are_read_at_once() -> None:
+    """Of wide projections, one behind the other, whose sources fire together."""
+    rng = np.random.default_rng(0)
+    net = en.Network(tau=0.1)
+    net.sensor("s", 9, step=0.1)
+    net.layer("h", stdp.WIDE, step=0.1, error_step=0.02)
+    net.output("y", stdp.WIDE + 3, error_step=0.02)
+    net.connect("s", "h", weights=rng.normal(0, 0.5, (9, stdp.WIDE)))
+    net.connect("h", "y", weights=rng.normal(0, 0.2, (stdp.WIDE, stdp.WIDE + 3)))
+
+    def drive(engine: Any) -> None:
+        engine.feed(0, en.Periodic(rng.normal(0, 1, (6, 9)), rate=50))
+        engine.feed(2, en.Periodic(rng.normal(0, 1, (6, stdp.WIDE + 3)), rate=50))
+        engine.advance(0.05)
+        engine.set_weights(1, engine.weights(1))
+        engine.advance(0.1)
+        rng.bit_generator.state = start
+
+    start = rng.bit_generator.state
+    time, *_ = spikes(net, en.STDP(lr=0.3), drive)
+    assert len(time) > 200
 
 
 def test_a_buffer_that_fills_is_emptied_and_nothing_is_lost(

@@ -183,6 +183,13 @@ def test_pair_stdp_by_hand(engine: str) -> None:
     assert around == pytest.approx(expected, rel=1e-12)
 
 
+def test_pair_stdp_may_be_one_sided_but_not_reversed() -> None:
+    for name in ("a_plus", "a_minus"):
+        assert getattr(en.PairSTDP(lr=0.1, **{name: 0.0}), name) == 0.0
+        with pytest.raises(en.ConfigError, match=f"{name}=-1.*: must be positive"):
+            en.PairSTDP(lr=0.1, **{name: -1.0})
+
+
 def test_a_rule_of_ten_lines_runs_in_the_reference_engine_only() -> None:
     class Hebb(en.Rule):
         def change(self, synapses: Any, x: dict[int, float], e: dict[int, float]) -> None:
