@@ -51,39 +51,55 @@ def table(path: Path) -> object:
     return tables.read(Signal(file=path.name, time=time, columns=columns), path)
 
 
-def its_library_reads(path: Path) -> None:
-    """Refuse what HDF5 itself does not survive: a doctored file can hang or crash it."""
+def all_of_hdf5(path: Path) -> None:
+    """Let HDF5 read all that a file has."""
     import h5py
 
     def look(name: object, item: object) -> None:
         for value in (*item.attrs.values(), item[...] if isinstance(item, h5py.Dataset) else None):
             repr(value)
 
-    if (child := os.fork()) == 0:
-        signal.signal(signal.SIGPROF, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_PROF, 0.5)  # s, of its own
-        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
-        with suppress(BaseException), h5py.File(path) as file:
-            look("", file)
-            file.visititems(look)
-        os._exit(0)
-    if (code := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])) < 0:
-        raise DataError(f"signal {-code} in HDF5")
+    with h5py.File(path) as file:
+        look("", file)
+        file.visititems(look)
+
+
+def all_of_aedat4(path: Path) -> None:
+    """Let the library of AEDAT4 read all that a file has."""
+    import aedat
+
+    for packet in aedat.Decoder(path):
+        repr(packet)
+
+
+def survived(
+    look: Callable[[Path], None], parse: Callable[[Path], object]
+) -> Callable[[Path], object]:
+    """Return a parser that is given what the library itself survives, in a process of its own.
+
+    A doctored file can hang or crash HDF5, and a panic while it cleans up ends the one of AEDAT4.
+    """
+
+    def guarded(path: Path) -> object:
+        if (child := os.fork()) == 0:
+            signal.signal(signal.SIGPROF, signal.SIG_DFL)
+            signal.signal(signal.SIGABRT, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_PROF, 0.5)  # s, of its own
+            resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            with suppress(BaseException):
+                look(path)
+            os._exit(0)
+        if (code := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])) < 0:
+            raise DataError(f"signal {-code} in the library")
+        return parse(path)
+
+    return guarded
 
 
 def imported(path: Path) -> object:
     """Read spikes of another program."""
     return load(path, path.with_name("imported")).arrays()
-
-
-def hdf5(parse: Callable[[Path], object]) -> Callable[[Path], object]:
-    """Return a parser that is given what HDF5 survives."""
-
-    def guarded(path: Path) -> object:
-        its_library_reads(path)
-        return parse(path)
-
-    return guarded
 
 
 def member(path: Path) -> object:
@@ -294,17 +310,21 @@ PARSERS = {
     "npz": Parser(".npz", table, an_npz),
     "npy": Parser(".npy", table, an_npy),
     "parquet": Parser(".parquet", table, a_parquet),
-    "hdf5": Parser(".hdf5", hdf5(table), an_hdf5),
+    "hdf5": Parser(".hdf5", survived(all_of_hdf5, table), an_hdf5),
     "mcap": Parser(".mcap", lambda path: logs.read(path, "/imu", ["a"], "t"), an_mcap),
     "bag": Parser(".bag", lambda path: logs.read(path, "/imu", ["x"], "log_time"), a_bag),
     "db3": Parser(".db3", lambda path: logs.read(path, "/imu", ["x"], "log_time"), a_db3),
-    "aedat4": Parser(".aedat4", lambda path: events.read(path).spikes(), an_aedat4),
+    "aedat4": Parser(
+        ".aedat4",
+        survived(all_of_aedat4, lambda path: events.read(path).spikes()),
+        an_aedat4,
+    ),
     "video": Parser(".avi", lambda path: list(video.pictures(path)), a_video),
     "events": Parser(".npy", lambda path: events.read(path).spikes(), some_events),
     "archive": Parser(".tgz", member, an_archive),
     "spikes": Parser(".npz", imported, an_export),
-    "sonata": Parser(".h5", hdf5(imported), a_sonata),
-    "nwb": Parser(".nwb", hdf5(imported), an_nwb),
+    "sonata": Parser(".h5", survived(all_of_hdf5, imported), a_sonata),
+    "nwb": Parser(".nwb", survived(all_of_hdf5, imported), an_nwb),
     "segment": Parser(".parquet", segment, an_export),
     "checkpoint": Parser(".npz", lambda path: checkpoint.read(resealed(path)), a_checkpoint),
     "configuration": Parser(".json", runs.unsealed, a_configuration),

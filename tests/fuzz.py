@@ -61,7 +61,12 @@ def one(name: str, arguments: list[str]) -> None:
 
 def run(name: str, arguments: list[str]) -> tuple[int, str]:
     """Run `one` in a process; return its exit code and what it said."""
-    limits = [f"-rss_limit_mb={MEMORY}", f"-max_len={LARGEST}", "-timeout=300"]
+    limits = [
+        f"-rss_limit_mb={MEMORY}",
+        f"-max_len={LARGEST}",
+        "-timeout=300",
+        "-report_slow_units=300",
+    ]
     command = [sys.executable, "-m", "tests.fuzz", "--one", name, *limits, *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace")
     return done.returncode, done.stdout + done.stderr
