@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -530,10 +531,12 @@ def test_a_missing_segment_is_named(tmp_path: Path) -> None:
         Raster.open(tmp_path)
 
 
-def test_foreign_parquet_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", [["time", "count"], ["time", "population", "neuron", "zeal"]])
+def test_foreign_parquet_is_refused(names: list[str], tmp_path: Path) -> None:
     rasters(tmp_path, *made_up(100))
     table = pq.read_table(segments(tmp_path)[0])
-    pq.write_table(table.select(["time", "count"]), segments(tmp_path)[0])
+    columns = [table.column(min(k, 3)) for k in range(len(names))]
+    pq.write_table(pa.table(columns, names=names), segments(tmp_path)[0])
     with pytest.raises(RunFolderError, match="not the columns of a raster"):
         Raster.open(tmp_path)
     for metadata, message in (
@@ -546,6 +549,13 @@ def test_foreign_parquet_is_refused(tmp_path: Path) -> None:
         )
         with pytest.raises(RunFolderError, match=message):
             Raster.open(tmp_path)
+
+
+def test_the_worst_number_is_named(tmp_path: Path) -> None:
+    with RasterWriter(tmp_path, ["a", "b"]) as writer:
+        for codes, worst in (([1, 7], 7), ([-1, 7], -1), ([-3, 0], -3)):
+            with pytest.raises(ConfigError, match=rf"population code={worst}: must be in \[0, 1\]"):
+                writer.append([0.1, 0.2], codes, [0, 0], [1, 1])
 
 
 def test_segments_alone_are_enough(tmp_path: Path) -> None:
