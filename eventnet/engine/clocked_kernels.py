@@ -51,7 +51,6 @@ from eventnet.engine.vectors import (
     decode,
     encode,
     encode_codes,
-    encode_new,
     list_spikes,
     look_up,
     size_of,
@@ -131,14 +130,14 @@ def encode_sensor(p: int, net: Net, state: State, feed: Feed, scratch: Scratch) 
     place = feed.value_first[p] + found * (b - a)
     if found == NOTHING:
         copy(state.last[a:b], x)
-        encode_new(state.last[a:b], x, phi, count, alpha, beta)
+        encode(state.last[a:b], x, phi, count, alpha, beta)
     elif found == WRITTEN:
-        encode_new(state.written[a:b], x, phi, count, alpha, beta)
+        encode(state.written[a:b], x, phi, count, alpha, beta)
     elif feed.coded[p]:
         code = feed.code[place : place + b - a]
         encode_codes(code, feed.level[p], feed.whole[p], x, phi, count, alpha, beta)
     else:
-        encode_new(feed.value[place : place + b - a], x, phi, count, alpha, beta)
+        encode(feed.value[place : place + b - a], x, phi, count, alpha, beta)
     return take_counts(p, count, scratch.spike[a:b], scratch.spikes, scratch.quanta)
 
 

@@ -208,27 +208,15 @@ def quantized(
 
 @apart
 def encode(x: Array, last: Array, phi: Array, count: Array, alpha: float, beta: float) -> None:
-    """Encode and quantize one tick: writes last, phi and count."""
-    kp, kd = x.dtype.type((1.0 - alpha) / beta), x.dtype.type(alpha / beta)
-    rounding = x.dtype.type(1.5 / np.finfo(x.dtype).eps)
+    """Encode and quantize one tick: writes phi, count and, to `last`, x."""
+    kp, kd = phi.dtype.type((1.0 - alpha) / beta), phi.dtype.type(alpha / beta)
+    rounding = phi.dtype.type(1.5 / np.finfo(phi.dtype).eps)
     for k in range(x.shape[0]):
-        p, s = quantized(phi[k], x[k], last[k], kp, kd, rounding)
+        now = phi.dtype.type(x[k])
+        p, s = quantized(phi[k], now, last[k], kp, kd, rounding)
         count[k] = s
         phi[k] = p - s
-        last[k] = x[k]
-
-
-@apart
-def encode_new(new: Array, x: Array, phi: Array, count: Array, alpha: float, beta: float) -> None:
-    """`encode` readings that take the place of those before: writes x, phi and count."""
-    kp, kd = x.dtype.type((1.0 - alpha) / beta), x.dtype.type(alpha / beta)
-    rounding = x.dtype.type(1.5 / np.finfo(x.dtype).eps)
-    for k in range(x.shape[0]):
-        now = x.dtype.type(new[k])
-        p, s = quantized(phi[k], now, x[k], kp, kd, rounding)
-        count[k] = s
-        phi[k] = p - s
-        x[k] = now
+        last[k] = now
 
 
 @apart
@@ -242,7 +230,7 @@ def encode_codes(
     alpha: float,
     beta: float,
 ) -> None:
-    """`encode_new` of the levels of bytes, or their parts of a `whole` that is not 0: on vectors."""
+    """`encode` the levels of bytes, or their parts of a `whole` that is not 0: writes x, phi, count."""
     kp, kd = x.dtype.type((1.0 - alpha) / beta), x.dtype.type(alpha / beta)
     rounding = x.dtype.type(1.5 / np.finfo(x.dtype).eps)
     if whole != 0.0:
