@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sizes import sized
 from test_clocked import PAPER, SETTINGS, Setting, build, rule, tau
 from test_clocked import digits as digits
 
@@ -23,10 +24,11 @@ from eventnet.sources import Checked
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Digits = tuple[Floats, Floats]
 
+HIDDEN = sized(60, 7)
 RULES = {"future": SETTINGS["future adaptive"], "past": PAPER}
 
 
-def network(c: Setting, hidden: int = 60) -> en.Network:
+def network(c: Setting, hidden: int = HIDDEN) -> en.Network:
     """Sensor, hidden layer and output of a setting, learned biases included."""
     net = en.Network(tau=tau(c.alpha))
     net.sensor("pixels", 784, step=c.step)
@@ -407,8 +409,8 @@ def test_spikes_that_are_not_kept_are_counted(
     second = counted.run(
         until=40.0, progress=lambda t, n: told[1].append((t, n)), record=tmp_path / "run"
     )
-    assert told[0] == told[1]
-    assert told[0][-1] == (40.0, len(first.raster))
+    # How often it is told depends on how fast the machine is.
+    assert told[0][-1] == told[1][-1] == (40.0, len(first.raster))
     assert first.cost == second.cost
     assert first.cost.events == len(first.raster) > 1000
     with pytest.raises(en.ConfigError, match="raster=False: spikes were counted"):
@@ -434,7 +436,7 @@ def test_the_paper_s_count_leaves_out_the_readout_and_biases(
     run = sim.run(until=30.0)
     stats = run.raster.stats()
     pixels, error = stats["pixels"].quanta, stats["hidden.error"].quanta
-    assert run.cost.paper_operations == 2 * pixels * 60 + error * 784
+    assert run.cost.paper_operations == 2 * pixels * HIDDEN + error * 784
     assert run.cost.as_dict()["paper_operations"] == run.cost.paper_operations
     assert sim.cost == run.cost
 
@@ -501,11 +503,13 @@ def test_another_simulation_s_checkpoint_is_refused_by_name(digits: Digits, tmp_
     trainer(digits).save(path)
     clock = trainer(digits, clock=0.5)
     unfed_ = unfed(PAPER)
-    size = en.Simulation(network(PAPER, hidden=61), plasticity=rule("past", 0.01), clock=1.0)
+    size = en.Simulation(
+        network(PAPER, hidden=HIDDEN + 1), plasticity=rule("past", 0.01), clock=1.0
+    )
     for sim, message in (
         (clock, r"clock is 1\.0 there and 0\.5 here"),
         (unfed_, r'fed is \["digit", "pixels"\] there and \[\] here'),
-        (size, r"network\.populations\[1\]\.size is 60 there and 61 here"),
+        (size, rf"network\.populations\[1\]\.size is {HIDDEN} there and {HIDDEN + 1} here"),
     ):
         before = sim.state()
         with pytest.raises(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from clocked_oracle import Oracle, Synapses
+from sizes import sized
 
 import eventnet as en
 from eventnet.cost import cost_between
@@ -53,7 +54,7 @@ class Setting:
     """A chain of layers on MNIST and how it learns."""
 
     name: str
-    hidden: tuple[int, ...] = (200,)
+    hidden: tuple[int, ...] = (sized(200, 8),)
     alpha: float = 0.5
     error_alpha: float | None = None
     step: float = 0.25
@@ -142,10 +143,12 @@ SETTINGS = {
     "future, traces that vanish in a tick": Setting("stdp", alpha=0.02, error_alpha=0.9),
     "future, traces that hardly fade": Setting("stdp", alpha=0.98, lr=0.00002),
     "future guarded": Setting("stdp", lr=0.1, cap=1.0, learn_bias=True),
-    "future deep": Setting("stdp", hidden=(100, 60, 40), lr=0.005),
+    "future deep": Setting("stdp", hidden=(sized(100, 9), sized(60, 7), sized(40, 5)), lr=0.005),
     "paper": PAPER,
     "past fixed": Setting("past", alpha=0.909, learn_bias=True),
-    "past deep": dataclasses.replace(PAPER, hidden=(64, 48, 40), leak=0.1),
+    "past deep": dataclasses.replace(
+        PAPER, hidden=(sized(64, 9), sized(48, 7), sized(40, 5)), leak=0.1
+    ),
     "past squared": dataclasses.replace(PAPER, loss="squared", lr=0.003),
     "reconstruction": dataclasses.replace(PAPER, name="reconstruction"),
     "reconstruction fixed": Setting("reconstruction"),
@@ -488,7 +491,9 @@ def test_the_learning_rate_is_a_rate_in_seconds(digits: tuple[Floats, Floats]) -
 
 def trained(digits: tuple[Floats, Floats], ticks: int, name: str = "stdp") -> ClockedEngine:
     setting = SETTINGS["future adaptive"] if name == "stdp" else PAPER
-    engine, _ = build(dataclasses.replace(setting, hidden=(60, 40), learn_bias=True))
+    engine, _ = build(
+        dataclasses.replace(setting, hidden=(sized(60, 7), sized(40, 5)), learn_bias=True)
+    )
     engine.feed(0, Periodic(digits[0], rate=1.0))
     engine.feed(engine.plan.populations[-2].index, Periodic(digits[1], rate=1.0))
     engine.advance(float(ticks))
@@ -572,7 +577,7 @@ def test_weights_and_biases_can_be_given_and_read_at_any_tick(
         assert np.array_equal(engine.weights(q.index), given)
         if q.source.constant:
             assert np.array_equal(engine.bias(q.target.index), given[0])
-    bias = np.arange(60.0)
+    bias = np.arange(float(sized(60, 7)))
     engine.set_bias(names.index("hidden0"), bias)
     assert np.array_equal(engine.bias(names.index("hidden0")), bias)
     constant = next(q for q in engine.plan.projections if q.source.name == "hidden0_bias")

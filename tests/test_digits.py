@@ -8,7 +8,7 @@ from eventnet.scenario import execute, load
 
 
 def test_digits_are_learned_on_a_continuous_clock(tmp_path: Path) -> None:
-    summary = execute(load("digits"), seed=7, out=tmp_path / "run")
+    summary = execute(load("digits"), ["passes=6"], seed=7, out=tmp_path / "run")
     spiking = summary["metrics"]
     assert spiking["held out %"] >= 97.0
     # The spiking readout follows the weights: without spikes they are at most a little better.

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from faults import hooked, in_child
+from sizes import sized
 
 from eventnet.classifier import PRESETS, WEIGHT_SEED, Settings, Training, initial_weights
 from eventnet.cli import main
@@ -24,18 +25,24 @@ from eventnet.mlp import Mlp
 from eventnet.reproduce import rows
 from eventnet.trial import CURVE, Trial
 
-SAMPLES = 300
+SAMPLES = sized(300, 20)
+HIDDEN = sized(200, 8)
+TRAIN, TEST = sized(60_000, 40), sized(500, 40)
+FILED = sized(200, 20)
 
 
 @pytest.fixture(scope="module")
 def digits(mnist_data: Mnist) -> Mnist:
     """MNIST, of which the test images are few: scoring all of them takes a second a trial."""
-    few = {name: getattr(mnist_data, name)[:500] for name in ("test_images", "test_labels")}
-    return mnist_data._replace(**few)
+    few = {name: getattr(mnist_data, name)[:TEST] for name in ("test_images", "test_labels")}
+    some = {name: getattr(mnist_data, name)[:TRAIN] for name in ("train_images", "train_labels")}
+    return mnist_data._replace(**few, **some)
 
 
 def small(preset: str, **changes: Any) -> Settings:
-    return replace(PRESETS[preset], **{"samples": SAMPLES, "epochs": 3, **changes})
+    return replace(
+        PRESETS[preset], **{"hidden": (HIDDEN,), "samples": SAMPLES, "epochs": 3, **changes}
+    )
 
 
 def trained(settings: Settings, digits: Mnist) -> Training:
@@ -126,13 +133,13 @@ def test_the_perceptron_beside_it_has_its_weights_order_and_rates(digits: Mnist)
     settings = small("paper-schedule", lr=0.02, lr_end=0.01, order="shuffled")
     row = Trial(settings, digits, seed=2).run()
     images, labels = digits.train_images[:SAMPLES], digits.train_labels[:SAMPLES]
-    mlp = Mlp(initial_weights((784, 200, 10), 2), [np.zeros(200), np.zeros(10)])
+    mlp = Mlp(initial_weights((784, HIDDEN, 10), 2), [np.zeros(HIDDEN), np.zeros(10)])
     order = orders("shuffled", images, seed=2)
     for epoch, lr in enumerate((0.02, 0.02**0.5 * 0.01**0.5, 0.01)):
         mlp.train(images, labels, order(epoch), lr)
     said = mlp.predict(digits.test_images)
-    assert row["test"]["mlp"] == 100 * (said == digits.test_labels).sum() / 500
-    assert row["mlp"]["dense"] == 784 * 200 * 2 + 200 * 10 * 3
+    assert row["test"]["mlp"] == 100 * (said == digits.test_labels).sum() / TEST
+    assert row["mlp"]["dense"] == 784 * HIDDEN * 2 + HIDDEN * 10 * 3
     points = row["test"]["spiking"] - row["test"]["mlp"]
     assert row["comparison"]["points"] == pytest.approx(points)
     assert row["comparison"]["low"] < points < row["comparison"]["high"]
@@ -189,7 +196,7 @@ def files(digits: Mnist, tmp_path: Path) -> dict[str, Path]:
     """Four small idx files."""
     found = {}
     for name, array in digits._asdict().items():
-        part = array[:200].reshape(-1, 28, 28) if name.endswith("images") else array[:200]
+        part = array[:FILED].reshape(-1, 28, 28) if name.endswith("images") else array[:FILED]
         head = bytes([0, 0, 8, part.ndim])
         head += b"".join(size.to_bytes(4, "big") for size in part.shape)
         found[name] = tmp_path / name

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
     from eventnet.bench.workers import Row, Told
 
-PART, PARTS = 2_000, 5
-HELD_PART = 40  # images in continuous time
+FULL = 2_000, 5, 40
+QUICK = 50, 2, 2
+"""Images a repetition and repetitions; images a repetition in continuous time."""
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -65,7 +66,7 @@ def measure(quick: bool, told: Told) -> dict[str, dict[str, Row]]:
 
     data = mnist.load(fetch("mnist"))
     order = np.random.default_rng(0).permutation(VALIDATION.start)
-    part, parts, held = (50, 2, 2) if quick else (PART, PARTS, HELD_PART)
+    part, parts, held = QUICK if quick else FULL
     dense = "eventnet.bench.perceptrons"
     learners = {
         "eventnet": Entry("eventnet.bench.spiking:Preset"),

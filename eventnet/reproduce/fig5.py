@@ -31,7 +31,7 @@ PAPER = {
 
 
 def run(quick: bool, folder: Path | None = None) -> Result:
-    """Train both presets on both orders, three seeds each; three epochs of 1,000 images if quick."""
+    """Train both presets on both orders, three seeds each; three epochs of few images if quick."""
     mnist = rows.data()
     trials = {}
     for preset in PRESET_NAMES:

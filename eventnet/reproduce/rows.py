@@ -21,7 +21,7 @@ from eventnet.raster import written_aside
 from eventnet.reproduce.record import record
 from eventnet.trial import Row, Trial
 
-QUICK_SAMPLES = 1_000
+QUICK_SAMPLES = 300
 
 
 def quickened(settings: Settings, epochs: int) -> Settings:

@@ -41,7 +41,7 @@ PRINTED = {
 
 
 def run(quick: bool, folder: Path | None = None) -> Result:
-    """Train 16 spiking networks and a perceptron beside each; 1,000 images each if quick."""
+    """Train 16 spiking networks and a perceptron beside each; on few images if quick."""
     mnist = rows.data()
     trials = {}
     for preset in PRESET_NAMES:

@@ -1,0 +1,104 @@
+"""Every scenario and each long target, small: for the measurement of branches, without the JIT.
+
+Run by name (`make coverage`): a run without the JIT takes a hundred times as long, so that here a
+network has few neurons, and a few images or a second of a recording to learn from.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from eventnet import reproduce
+from eventnet.bench import command
+from eventnet.cli import main
+from eventnet.data import mnist
+from eventnet.reproduce import LONG, rates, rows
+from eventnet.scenario import execute, load
+
+pytestmark = pytest.mark.usefixtures("mnist_folder")
+
+DIGITS = ("hidden=8", "passes=1", "train=10", "score=validation")
+IMAGES = ("hidden=8", "passes=1", "samples=6", "scored=3")
+SCENES = ("hidden=5", "block=80", "pieces=1", "piece=0.02", "score=validation")
+POLE = ("hidden=6", "learn=0.7", "watch=0.2", "test=0.2")
+FLIGHT = ("hidden=4", "passes=1", "every=20", "score=validation")
+
+SMALL = [
+    ("digits", DIGITS),
+    ("digits", (*DIGITS, "loss=squared")),
+    ("mnist_async", IMAGES),
+    ("mnist_async", (*IMAGES, "score=validation")),
+    ("dvs", SCENES),
+    ("dvs", (*SCENES, "camera=false", "imu=gyroscope", "score=test")),
+    ("balance", POLE),
+    ("balance", (*POLE, "without=encoder", "activation=identity", "score=validation")),
+    ("balance", ("learn=0", "test=0.2", "hidden=6")),
+    ("drone", FLIGHT),
+]
+
+
+@pytest.mark.parametrize(("name", "settings"), SMALL)
+def test_a_small_scenario_is_scored_beside_its_baselines(
+    name: str, settings: tuple[str, ...], tmp_path: Path
+) -> None:
+    done = execute(load(name), settings, out=tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == json.loads(
+        json.dumps(done)
+    )
+    assert math.isfinite(done["error"])
+    assert done["baselines"]
+    assert sum(found["forward"] for found in done["additions"].values()) > 0
+
+
+def test_engines_make_the_same_of_a_scenario(tmp_path: Path) -> None:
+    compiled, reference = (
+        execute(load("balance"), POLE, engine=engine, out=tmp_path / engine)
+        for engine in ("compiled", "actors")
+    )
+    assert sum(compiled["events"].values()) > 0
+    for part in ("events", "additions", "guarded", "metrics", "baselines"):
+        assert compiled[part] == reference[part]
+
+
+@pytest.mark.parametrize("target", [*LONG, "sigma_delta", "fig6"])
+def test_a_target_on_few_images(
+    target: str, mnist_data: mnist.Mnist, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    few = mnist.Mnist(
+        mnist_data.train_images[:40],
+        mnist_data.train_labels[:40],
+        mnist_data.test_images[:10],
+        mnist_data.test_labels[:10],
+    )
+    monkeypatch.setattr(rows, "data", lambda: few)
+    monkeypatch.setattr(rows, "QUICK_SAMPLES", 6)
+    done = reproduce.run(target, quick=True, folder=tmp_path)
+    assert all(np.isfinite(number.here) for number in done.numbers)
+    assert done.figure.axes
+
+
+def test_rates_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates, "RATES", (100, 300))
+    monkeypatch.setattr(rates, "NOISY_RATES", (100,))
+    monkeypatch.setattr(rates, "HIDDEN", 6)
+    monkeypatch.setattr(rates, "QUICK_SECONDS", 1)
+    done = reproduce.run("rates", quick=True)
+    assert all(np.isfinite(number.here) for number in done.numbers)
+
+
+def test_the_bench_on_few_images(mnist_data: mnist.Mnist, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = mnist_data._replace(
+        test_images=mnist_data.test_images[:5], test_labels=mnist_data.test_labels[:5]
+    )
+    monkeypatch.setattr(mnist, "load", lambda _: few)
+    monkeypatch.setattr(command, "QUICK", (4, 2, 1))
+    for arguments in (["--json"], []):
+        done = CliRunner().invoke(main, ["bench", "--quick", *arguments])
+        assert done.exit_code == 0, done.output
+        assert "perceptron, NumPy" in done.stdout
