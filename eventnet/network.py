@@ -6,13 +6,14 @@ import difflib
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from eventnet.convolution import Convolution, Pair, Shape, convolution, shape_of
 from eventnet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ class Population:
         Learning rate of what leads into it, 1/s; None: the rule's.
     constant : bool
         A sensor that reads 1 from the start and is fed by nobody: it carries learned biases.
+    shape : tuple of int or None
+        Height, width and channels of an image: neuron ``(y*width + x)*channels + channel``.
     """
 
     name: str
@@ -107,6 +110,7 @@ class Population:
     tolerance: float = 0.0
     lr: float | None = None
     constant: bool = False
+    shape: Shape | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -122,8 +126,7 @@ class Projection:
     index : int
         Place in the order of creation.
     weights : ndarray or None
-        Initial weights, shape (source.size, target.size) or (synapses,); None: drawn by the
-        simulation's generator.
+        Initial weights, of `weight_shape`; None: drawn by the simulation's generator.
     plastic : bool
         Whether learning changes the weights.
     delay, error_delay : float
@@ -136,6 +139,8 @@ class Projection:
         Least and largest weight that learning may reach.
     own_error_step : float or None
         Signal that one error spike on this projection stands for, if another than its target's.
+    convolution : Convolution or None
+        How its synapses share a kernel; None: each has a weight of its own.
     """
 
     source: Population
@@ -149,6 +154,7 @@ class Projection:
     fan_in: int | None = None
     bounds: tuple[float, float] | None = None
     own_error_step: float | None = None
+    convolution: Convolution | None = None
 
     @property
     def error_step(self) -> float | None:
@@ -158,11 +164,14 @@ class Projection:
     @property
     def sparse(self) -> bool:
         """Whether some neurons are not connected."""
-        return self.edges is not None or self.fan_in is not None
+        shared = self.convolution is not None
+        return shared or self.edges is not None or self.fan_in is not None
 
     @property
     def synapses(self) -> int:
         """How many synapses it has."""
+        if self.convolution is not None:
+            return self.convolution.synapses
         if self.edges is not None:
             return len(self.edges[0])
         return self.target.size * (self.source.size if self.fan_in is None else self.fan_in)
@@ -179,7 +188,9 @@ class Projection:
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
-        """Shape of its weights: ``(n_in, n_out)``, or ``(synapses,)`` if it is sparse."""
+        """Shape of its weights: ``(n_in, n_out)``; sparse ``(synapses,)``, or its kernel's."""
+        if self.convolution is not None:
+            return self.convolution.weight_shape
         return (self.synapses,) if self.sparse else self.shape
 
     def __str__(self) -> str:
@@ -230,7 +241,7 @@ class Network:
     def sensor(
         self,
         name: str,
-        size: int,
+        size: int | Shape,
         *,
         step: float,
         tau: float | None = None,
@@ -241,8 +252,8 @@ class Network:
         Parameters
         ----------
         name : str
-        size : int
-            Width of a reading.
+        size : int or tuple of int
+            Width of a reading; of an image its height, width and channels.
         step : float
             Signal that one spike stands for, in the sensor's unit.
         tau : float, optional
@@ -254,7 +265,7 @@ class Network:
         return self._add(name, "sensor", size, step=step, tau=tau, threshold=threshold)
 
     def source(
-        self, name: str, size: int, *, step: float = 1.0, tau: float | None = None
+        self, name: str, size: int | Shape, *, step: float = 1.0, tau: float | None = None
     ) -> Population:
         """Add a population whose spikes are given: an event camera, or a recorded raster.
 
@@ -263,8 +274,8 @@ class Network:
         Parameters
         ----------
         name : str
-        size : int
-            Number of neurons.
+        size : int or tuple of int
+            Number of neurons; of an image its height, width and channels.
         step : float
             Signal that one spike stands for.
         tau : float, optional
@@ -275,7 +286,7 @@ class Network:
     def layer(
         self,
         name: str,
-        size: int,
+        size: int | Shape,
         *,
         step: float,
         activation: Activation = "relu",
@@ -293,8 +304,8 @@ class Network:
         Parameters
         ----------
         name : str
-        size : int
-            Number of neurons.
+        size : int or tuple of int
+            Number of neurons; of an image its height, width and channels.
         step : float
             Activation that one spike stands for.
         activation : {"relu", "leaky", "identity"}
@@ -335,7 +346,7 @@ class Network:
     def output(
         self,
         name: str,
-        size: int,
+        size: int | Shape,
         *,
         error_step: float | None = None,
         loss: str = "squared",
@@ -351,8 +362,8 @@ class Network:
         Parameters
         ----------
         name : str
-        size : int
-            Width of a target.
+        size : int or tuple of int
+            Width of a target; of an image its height, width and channels.
         error_step : float, optional
             Error that one error spike stands for; required for learning.
         loss : {"squared", "softmax"}
@@ -404,6 +415,10 @@ class Network:
         delay: float = 0.0,
         error_delay: float = 0.0,
         error_step: float | None = None,
+        kernel: int | Pair | None = None,
+        pool: int | Pair | None = None,
+        stride: int | Pair | None = None,
+        padding: int | Pair = 0,
     ) -> Projection:
         """Project every neuron of `source` to every neuron of `target`, or those that are named.
 
@@ -411,8 +426,9 @@ class Network:
         ----------
         source, target : Population or str
         weights : array_like, shape (source.size, target.size), or (synapses,) with `edges`
-            Default: drawn by the simulation's generator from N(0, 2/(n_in + n_out)), where n_in and n_out
-            are the synapses of a target and of a source neuron, on average.
+            With `kernel` (height, width, source channels, target channels). Default: drawn by the
+            simulation's generator from N(0, 2/(n_in + n_out)), where n_in and n_out are the synapses of a
+            target and of a source neuron, on average.
         mask : array_like of bool, shape (source.size, target.size), optional
             Which synapses there are.
         edges : array_like of int, shape (synapses, 2), optional
@@ -430,6 +446,14 @@ class Network:
         error_step : float, optional
             Signal that one error spike stands for, of those that this projection learns from and
             takes back; default: its target's. The target encodes its error once for each step.
+        kernel : int or tuple of int, optional
+            Height and width of a kernel of weights that passes over the source, an image, and makes
+            the target, another: a convolution. All its positions share the weights and what they learn.
+        pool : int or tuple of int, optional
+            The same for a fixed mean over patches, channel by channel.
+        stride, padding : int or tuple of int
+            How far the kernel moves, by default by 1, or by its own size if it pools; and how far it
+            reaches beyond the source, where nothing is.
 
         Raises
         ------
@@ -443,6 +467,9 @@ class Network:
         >>> retina, layer = net.sensor("retina", 100, step=0.1), net.layer("layer", 50, step=0.1)
         >>> net.connect(retina, layer, fan_in=10, bounds=(-1, 1)).synapses
         500
+        >>> frame, edges = net.sensor("frame", (8, 8, 1), step=0.1), net.layer("e", (4, 4, 6), step=0.1)
+        >>> net.connect(frame, edges, kernel=3, stride=2, padding=1).weight_shape
+        (3, 3, 1, 6)
         """
         pre = self.population(source)
         post = self.population(target)
@@ -453,7 +480,17 @@ class Network:
             raise ConfigError(f"{name}: an output sends no spikes; use a layer with identity")
         if any(q.source is pre and q.target is post for q in self.projections):
             raise ConfigError(f"{name}: already connected; give it all its weights at once")
-        pairs, array = _synapses(pre, post, weights, mask, edges, fan_in)
+        if kernel is None and pool is None:
+            if stride is not None or padding != 0:
+                raise ConfigError(f"{name}: stride and padding belong to a kernel; give its size")
+            shared = None
+            pairs, array = _synapses(pre, post, weights, mask, edges, fan_in)
+        else:
+            if any(given is not None for given in (mask, edges, fan_in)):
+                raise ConfigError(f"{name}: a kernel says which synapses there are; give it alone")
+            pairs, shared = None, _shared(pre, post, kernel, pool, stride, padding)
+            plastic = plastic and pool is None
+            array = _kernel(name, shared, weights)
         projection = Projection(
             pre,
             post,
@@ -466,6 +503,7 @@ class Network:
             fan_in,
             _bounds(name, bounds, array),
             None if error_step is None else positive(error_step, "error_step", name),
+            shared,
         )
         cycle = self._cycle(pre.name, post.name) if delay == 0 else []
         if cycle:
@@ -509,7 +547,7 @@ class Network:
         self,
         name: str,
         kind: Kind,
-        size: int,
+        size: int | Shape,
         *,
         step: float = 1.0,
         activation: Activation = "identity",
@@ -532,9 +570,7 @@ class Network:
             )
         if any(p.name == name for p in self.populations):
             raise ConfigError(f"population name {name!r}: already taken; choose another")
-        if isinstance(size, bool) or int(size) != size or size < 1:
-            raise ConfigError(f"size={size} on {name}: must be a whole number of at least 1")
-        size = int(size)
+        size, shape = shape_of(size, name)
         if not 0.5 <= threshold <= 1.0:
             raise ConfigError(f"threshold={threshold} on {name}: must lie in [0.5, 1]")
         if activation == "leaky" and not 0.0 < leak < 1.0:
@@ -566,6 +602,7 @@ class Network:
             ),
             lr=None if lr is None else not_negative(lr, "lr", name),
             constant=constant,
+            shape=shape,
         )
         self.populations.append(population)
         if bias_step is not None:
@@ -595,6 +632,7 @@ class Network:
                     "name": p.name,
                     "kind": p.kind,
                     "size": p.size,
+                    **({} if p.shape is None else {"shape": list(p.shape)}),
                     "tau": p.tau,
                     "error_tau": p.error_tau,
                     "step": p.step,
@@ -618,6 +656,7 @@ class Network:
                     "error_step": q.error_step,
                     "synapses": q.synapses,
                     "bounds": q.bounds,
+                    **({} if q.convolution is None else {"convolution": asdict(q.convolution)}),
                     "weights": "given" if q.weights is not None else "N(0, 2/(n_in + n_out))",
                 }
                 for q in self.projections
@@ -686,6 +725,43 @@ def _synapses(
     if array is not None and array.shape != shape:
         raise ConfigError(f"weights of shape {array.shape} on {name}: must be {shape}")
     return pairs, array
+
+
+def _shared(
+    pre: Population,
+    post: Population,
+    kernel: int | Pair | None,
+    pool: int | Pair | None,
+    stride: int | Pair | None,
+    padding: int | Pair,
+) -> Convolution:
+    name = f"{pre.name} -> {post.name}"
+    if kernel is not None and pool is not None:
+        raise ConfigError(f"{name}: give one of kernel and pool")
+    if kernel is not None:
+        steps = 1 if stride is None else stride
+        return convolution(name, pre.shape, post.shape, kernel, steps, padding, False)
+    assert pool is not None
+    steps = pool if stride is None else stride
+    return convolution(name, pre.shape, post.shape, pool, steps, padding, True)
+
+
+def _kernel(
+    name: str, shared: Convolution, weights: ArrayLike | None
+) -> NDArray[np.float64] | None:
+    """Return the weights of a kernel if they are given, or those of a mean."""
+    if shared.pooling:
+        if weights is not None:
+            raise ConfigError(f"weights on {name}: pool takes means; give kernel for other weights")
+        return np.full(shared.kernel, 1.0 / math.prod(shared.kernel))
+    if weights is None:
+        return None
+    array = np.array(weights, dtype=np.float64)
+    if array.shape != shared.weight_shape or not np.isfinite(array).all():
+        raise ConfigError(
+            f"weights of shape {array.shape} on {name}: must be {shared.weight_shape} and finite"
+        )
+    return array
 
 
 def _bounds(

@@ -59,6 +59,8 @@ class Synapses:
     source: str
     target: str
     w: Array
+    share: Any = None  # of a kernel: which of its weights each synapse has, (n_in, n_out); -1: none
+    seen: Any = 1.0  # and how many of its positions see each source neuron
 
     def __post_init__(self) -> None:
         n_in, n_out = self.w.shape
@@ -67,6 +69,15 @@ class Synapses:
         self.x_trace = np.zeros(n_in)
         self.e_trace = np.zeros(n_out)
         self.u = np.zeros((n_in, n_out))
+
+
+def summed(gradient: Array, share: Any) -> Array:
+    """The gradient of weights, of which some are one: the sum over its synapses."""
+    if share is None:
+        return gradient
+    there = share >= 0
+    total = np.bincount(share[there], gradient[there])
+    return np.where(there, total[share], 0.0)
 
 
 @dataclass
@@ -137,7 +148,7 @@ class Oracle:
 
         rate = {name: self.guarded(name) for name in self.b}
         for k in self.synapses:
-            k.w = k.w - rate[k.target] * self.gradient(k)
+            k.w = k.w - rate[k.target] * summed(self.gradient(k), k.share)
             s, s_e = self.forward[k.source].s, self.backward[k.target].s
             n_in, n_out = k.w.shape
             rows, columns = int(np.abs(s).sum()) * n_out, int(np.abs(s_e).sum()) * n_in
@@ -150,8 +161,8 @@ class Oracle:
             coder.adapt()
 
     def guarded(self, target: str) -> float:
-        x = [self.x[k.source] for k in self.synapses if k.target == target]
-        power = sum(float((a**2).sum()) for a in x) + self.learn_bias
+        mine = [k for k in self.synapses if k.target == target]
+        power = sum(float((k.seen * self.x[k.source] ** 2).sum()) for k in mine) + self.learn_bias
         return min(self.lr, self.cap / power) if power > 0 else self.lr
 
     def gradient(self, k: Synapses) -> Array:

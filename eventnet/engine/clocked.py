@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from eventnet.engine import arrays
 from eventnet.engine import clocked_arrays as layout
+from eventnet.engine import clocked_convolution as kernel_layout
 from eventnet.engine import clocked_kernels as kernels
 from eventnet.engine.bound import bind
 from eventnet.engine.clocked_learning import book_all
@@ -41,6 +42,17 @@ from eventnet.sources import Source, whole
 
 Floats = NDArray[np.float64]
 Sink = Callable[[Floats, NDArray[np.int32], NDArray[np.uint32], NDArray[np.int32]], None]
+
+TRACES = ("pre", "post", "area", "charge", "kernel_pre", "kernel_post")
+"""Parts of the state that plasticity remembers."""
+
+KERNEL_COUNTS = {
+    arrays.FORWARD: layout.CROSSED,
+    arrays.BACKWARD: layout.RETURNED,
+    arrays.ROW: layout.TAUGHT_ROWS,
+    arrays.COLUMN: layout.TAUGHT_COLUMNS,
+}
+"""Where the synapses that spikes crossed are counted if they share a kernel, by pass."""
 
 BUFFER_ROWS = 1 << 16
 """Spikes that the recorder takes at a time."""
@@ -102,6 +114,7 @@ class ClockedEngine:
         _check(plan)
         self._sink = sink
         self._net = bind(_net(plan, self.dt, self.adapt))
+        self._special = 1 if self._net.shared.any() else None
         self._weights = arrays.aligned(int(self._net.weight_first[-1]), plan.dtype)
         self._state = bind(arrays.spread(_fresh_state(plan, self._net)))
         for q, weights in enumerate(plan.initial_weights()):
@@ -127,6 +140,11 @@ class ClockedEngine:
                 share=np.zeros(layout.MOST_SLOTS + 4, plan.dtype),
                 found=np.zeros(n, dtype=np.int64),
                 nonzero=np.zeros(n, dtype=np.int64),
+                change=np.zeros(int(self._net.change_first[-1]), plan.dtype),
+                mark=np.zeros(int(self._net.block_first[-1]), dtype=np.bool_),
+                error_mark=np.zeros(int(self._net.block_first[-1]), dtype=np.bool_),
+                single=np.zeros(1, dtype=np.int64),
+                crossed=np.zeros(2, dtype=np.int64),
             )
         )
         self._scratch = bind(scratch)
@@ -134,7 +152,7 @@ class ClockedEngine:
         self._counts = bind(
             layout.Counts(
                 population=np.zeros((n, 6), dtype=np.int64),
-                projection=np.zeros((len(plan.projections), 5), dtype=np.int64),
+                projection=np.zeros((len(plan.projections), 13), dtype=np.int64),
                 network=np.zeros(4, dtype=np.int64),
             )
         )
@@ -186,6 +204,7 @@ class ClockedEngine:
                 self._scratch,
                 self._counts,
                 self._buffer,
+                self._special,
             )
             if status == arrays.NEEDS_SAMPLES:
                 self._feeds.refill()
@@ -234,7 +253,8 @@ class ClockedEngine:
     def read(self, population: int, time: float) -> Floats:
         """Return what the last tick left, shape (size,): a reading, ``h(z)``, or an output's z."""
         a, b = self._net.first[population], self._net.first[population + 1]
-        return self._state.x[a:b].astype(np.float64)
+        x: Floats = self._state.x[a:b].astype(np.float64)
+        return x * self._state.held[population]
 
     # -- what is learned ---------------------------------------------------------------------------
 
@@ -250,7 +270,7 @@ class ClockedEngine:
     def learning(self, on: bool) -> None:
         self._book()
         state = self._state
-        for name in ("e", "error_last", "error_phi", "g", "pre", "post", "area", "charge"):
+        for name in ("e", "error_last", "error_phi", "g", *TRACES):
             getattr(state, name)[:] = 0.0
         state.y[:] = np.nan
         self._forget_spikes()
@@ -270,6 +290,9 @@ class ClockedEngine:
             learned: Floats = self.bias(target) - self.plan.populations[target].bias
             return learned[None]
         stored = self._weights[net.weight_first[q] : net.weight_first[q + 1]]
+        shared = self.plan.projections[q].convolution
+        if shared is not None:
+            return kernel_layout.gathered(shared, stored.astype(np.float64))
         if net.flipped[q]:
             return np.ascontiguousarray(stored.reshape(n_out, n_in).T, dtype=np.float64)
         weights: Floats = stored.reshape(n_in, n_out).astype(np.float64)
@@ -294,6 +317,8 @@ class ClockedEngine:
 
     def set_bias(self, population: int, bias: Floats) -> None:
         """Replace a population's biases, shape (size,)."""
+        if np.any(bias):
+            self._wake(population)
         a, b = self._net.first[population], self._net.first[population + 1]
         self._state.bias[a:b] = bias
 
@@ -316,6 +341,8 @@ class ClockedEngine:
         net, state = self._net, self._state
         self._book()
         for q in np.flatnonzero(net.plastic).tolist():
+            if net.rule[0] == layout.FUTURE:
+                continue  # all of it has been added
             src, dst = net.source[q], net.target[q]
             fade = net.alpha[src] * net.error_alpha[dst]
             weights = self._weights[net.weight_first[q] : net.weight_first[q + 1]]
@@ -330,9 +357,14 @@ class ClockedEngine:
                     )
                 pre = state.pre[net.first[src] : net.first[src + 1]]
                 post = state.post[net.first[dst] : net.first[dst + 1]]
+                if net.shared[q]:
+                    held = state.held_pre[src] * state.held_post[dst]
+                    open_share = -state.rate[q] * fade / (1.0 - fade) * held
+                    kernel_layout.correlate(q, open_share, net, state, self._weights, self._scratch)
+                    continue
                 rest = np.outer(post, pre) if net.flipped[q] else np.outer(pre, post)
                 weights -= state.rate[q] * fade / (1.0 - fade) * rest.ravel()
-        for name in ("pre", "post", "area", "charge"):
+        for name in TRACES:
             getattr(state, name)[:] = 0.0
 
     # -- counts ------------------------------------------------------------------------------------
@@ -361,6 +393,9 @@ class ClockedEngine:
             for at, crossed, fan in passes:
                 row[at : at + 2] = crossed
                 row[at + 2 : at + 4] = crossed * fan
+                if net.shared[q.index]:
+                    begin = KERNEL_COUNTS[at]
+                    row[at + 2 : at + 4] = counts.projection[q.index, begin : begin + 2]
             row[ar.GUARDED] = counts.projection[q.index, layout.GUARDED]
             row[ar.BOOKED] = counts.projection[q.index, layout.BOOKED_ROWS] * n_out
             row[ar.SKIP_FORWARD] = counts.projection[q.index, layout.SKIP_FORWARD]
@@ -382,7 +417,7 @@ class ClockedEngine:
     def reset(self) -> None:
         """Forget everything but weights, biases, scales and whether it learns; sources start over."""
         self._book()
-        kept = ("bias", "beta", "mean", "error_beta", "error_mean", "rate")
+        kept = ("bias", "beta", "mean", "error_beta", "error_mean", "rate", "lazy")
         for name, fresh in _fresh_state(self.plan, self._net)._asdict().items():
             if name not in kept:
                 if name == "flags":
@@ -406,6 +441,8 @@ class ClockedEngine:
         for k, v in saved["state"].items():
             getattr(self._state, k)[...] = v
         self._forget_spikes()
+        for name in ("arrived", "returned", "mark", "error_mark", "change"):
+            getattr(self._scratch, name)[:] = 0
         self._weights[...] = saved["weights"]
         for k, v in saved["counts"].items():
             getattr(self._counts, k)[...] = v
@@ -429,9 +466,19 @@ class ClockedEngine:
         """
         for q in range(len(self.plan.projections)):
             self.set_weights(q, other.weights(q))
-        forward = ("x", "last", "phi", "on", "u", "bias", "beta", "mean")
-        for name in (*forward, "error_beta", "error_mean", "rate"):
-            getattr(self._state, name)[...] = getattr(other._state, name)
+        mine, theirs, net = self._state, other._state, self._net
+        for name in ("x", "last", "phi", "on", "u", "bias", "beta", "mean"):
+            getattr(mine, name)[...] = getattr(theirs, name)
+        for name in ("error_beta", "error_mean", "rate"):
+            getattr(mine, name)[...] = getattr(theirs, name)
+        for p, held in enumerate(theirs.held.tolist()):
+            neurons = slice(*net.first[p : p + 2])
+            mine.u[slice(*net.trace_first[p : p + 2])] *= held
+            mine.x[neurons] *= held
+            if theirs.lazy[p]:
+                mine.last[neurons] = mine.x[neurons]
+            if mine.bias[neurons].any():
+                self._wake(p)
 
     # -- inside ------------------------------------------------------------------------------------
 
@@ -442,11 +489,30 @@ class ClockedEngine:
         if net.constant[net.source[q]]:
             self.set_bias(target, self.plan.populations[target].bias + array[0])
             return
+        shared = self.plan.projections[q].convolution
+        if shared is not None:
+            array = kernel_layout.laid_out(shared, array)
         stored = array.T if net.flipped[q] else array
         self._weights[net.weight_first[q] : net.weight_first[q + 1]] = stored.ravel()
 
+    def _wake(self, population: int) -> None:
+        """Let a lazy population be passed over as a whole from now on."""
+        state, k = self._state, population
+        if not state.lazy[k]:
+            return
+        net = self._net
+        neurons = slice(*net.first[k : k + 2])
+        state.u[slice(*net.trace_first[k : k + 2])] *= state.held[k]
+        state.g[slice(*net.back_trace_first[k : k + 2])] *= state.held_error[k]
+        state.x[neurons] *= state.held[k]
+        state.e[neurons] *= state.held_error[k]
+        state.last[neurons], state.error_last[neurons] = state.x[neurons], state.e[neurons]
+        state.held[k] = state.held_error[k] = 1.0
+        state.lazy[k] = False
+
     def _forget_spikes(self) -> None:
         """Clear the last tick's error spikes, which ticks without learning would send again."""
+        self._scratch.error_count[:] = 0
         self._scratch.error_spikes[:] = 0
         self._scratch.error_quanta[:] = 0
 
@@ -492,9 +558,16 @@ def _check(plan: Plan) -> None:
                 f"error_step={q.own_error_step} on {q.name}: a clocked population has one error coder; "
                 f"set it on {q.target.name}"
             )
-        if q.sparse or q.bounds is not None:
+        if (q.sparse and q.convolution is None) or q.bounds is not None:
             raise ConfigError(
-                f"{q.name}: clocked projections are all to all, without bounds; leave the clock"
+                f"{q.name}: clocked projections are all to all or share a kernel, without bounds; "
+                "leave the clock"
+            )
+        past = plan.rule is not None and plan.rule.name == "Past"
+        if q.convolution is not None and plan.plastic[q.index] and past:
+            raise ConfigError(
+                f"{q.name}: on a clock Past keeps no products of the synapses that share a kernel; "
+                "take STDP, whose sum is the same, or leave the clock"
             )
         if q.source.constant and q.target.index in biased:
             raise ConfigError(f"{q.name}: a second constant sensor; a population has one bias")
@@ -550,12 +623,25 @@ def _net(plan: Plan, dt: float, adapt: float) -> layout.Net:
                 f"tau={q.source.tau} s on {q.name}: its traces never fade, so that no spike's share of "
                 "the future is finite; shorten it or take Reconstruction or TrueGradient"
             )
-        late.append(plastic[k] and rule == layout.FUTURE and n_out >= layout.WIDE)
-        flipped.append(not late[-1] and n_out < min(layout.WIDE, n_in) and not constant[source[k]])
+        own = q.convolution is None
+        late.append(own and plastic[k] and rule == layout.FUTURE and n_out >= layout.WIDE)
+        narrow = own and n_out < min(layout.WIDE, n_in)
+        flipped.append(not late[-1] and narrow and not constant[source[k]])
         slowness = math.log(window_fade) / min(math.log(max(alpha[source[k]], 1e-300)), -1e-300)
         most = min(slowness, layout.MOST_SLOTS) // layout.CHUNK
         slots.append(layout.CHUNK * max(1, int(most)))
-    eager = [on and not wait for on, wait in zip(plastic, late, strict=True)]
+    shared = [q.convolution for q in projs]
+    taught = [on and own is not None for on, own in zip(plastic, shared, strict=True)]
+    dense = [on and own is None for on, own in zip(plastic, shared, strict=True)]
+    eager = [on and not wait for on, wait in zip(dense, late, strict=True)]
+    sizes_of = [
+        0 if q.source.constant else math.prod(q.weight_shape) * (1 if own is None else 2)
+        for q, own in zip(projs, shared, strict=True)
+    ]
+    seen = [
+        own.positions if own is not None and on else np.zeros(0, np.int64)
+        for own, on in zip(shared, taught, strict=True)
+    ]
     teacher = np.full(len(pops), -1, dtype=np.int64)
     for q in projs:
         if plan.plastic[q.index] and q.source.constant:
@@ -573,7 +659,7 @@ def _net(plan: Plan, dt: float, adapt: float) -> layout.Net:
         constant=constant,
         teacher=teacher,
         keeps_pre=np.array([any(eager[q.index] and q.source is p for q in projs) for p in pops]),
-        keeps_post=np.array([any(plastic[q.index] and q.target is p for q in projs) for p in pops]),
+        keeps_post=np.array([any(dense[q.index] and q.target is p for q in projs) for p in pops]),
         order=np.array(plan.order, dtype=np.int64),
         error_order=np.array(plan.error_order, dtype=np.int64),
         in_first=in_first,
@@ -592,9 +678,7 @@ def _net(plan: Plan, dt: float, adapt: float) -> layout.Net:
         back_group=back_group,
         source=np.array(source, dtype=np.int64),
         target=np.array(target, dtype=np.int64),
-        weight_first=arrays.offsets(
-            [0 if q.source.constant else math.prod(q.shape) for q in projs]
-        ),
+        weight_first=arrays.offsets(sizes_of),
         plastic=np.array(plastic, dtype=np.bool_),
         flipped=np.array(flipped, dtype=np.bool_),
         late=np.array(late, dtype=np.bool_),
@@ -607,13 +691,40 @@ def _net(plan: Plan, dt: float, adapt: float) -> layout.Net:
         window_fade=np.array([window_fade]),
         forgotten=np.array([layout.FORGOTTEN[plan.dtype.itemsize]]),
         area_first=arrays.offsets(
-            [math.prod(q.shape) * (plastic[q.index] and rule == layout.PAST) for q in projs]
+            [math.prod(q.shape) * (dense[q.index] and rule == layout.PAST) for q in projs]
+        ),
+        synapses=np.array([q.synapses for q in projs], dtype=np.int64),
+        shared=np.array([own is not None for own in shared], dtype=np.bool_),
+        geometry=np.array([kernel_layout.geometry(own) for own in shared], dtype=np.int64).reshape(
+            len(projs), kernel_layout.GEOMETRY
+        ),
+        change_first=arrays.offsets([n * on for n, on in zip(sizes_of, taught, strict=True)]),
+        position_first=arrays.offsets([len(n) for n in seen]),
+        position=np.concatenate([np.zeros(0), *seen]).astype(plan.dtype),
+        joined_pre=np.array([any(taught[q.index] and q.source is p for q in projs) for p in pops]),
+        joined_post=np.array([any(taught[q.index] and q.target is p for q in projs) for p in pops]),
+        block_first=arrays.offsets(
+            [-(-n // layout.BLOCK) * any(own is not None for own in shared) for n in sizes]
         ),
         rule=np.array([rule], dtype=np.int64),
         cap=np.array([getattr(plan.rule, "limit", np.inf)]),
         eta=np.array([adapt]),
         clock=np.array([plan.t0, whole(1.0 / dt)]),
     )
+
+
+def _lazy(plan: Plan, net: layout.Net) -> NDArray[np.bool_]:
+    """Return which layers are silent but for what reaches them; in networks with shared kernels only."""
+    quiet = np.zeros(len(plan.populations), dtype=np.bool_)
+    if net.eta[0] > 0.0 or net.rule[0] != layout.FUTURE or not net.shared.any():
+        return quiet
+    for p in plan.populations:
+        k = p.index
+        decays = net.group_alpha[net.group_first[k] : net.group_first[k + 1]]
+        back = net.back_group_alpha[net.back_group_first[k] : net.back_group_first[k + 1]]
+        own = (decays == net.alpha[k]).all() and (back == net.error_alpha[k]).all()
+        quiet[k] = p.kind == "layer" and not p.bias.any() and net.teacher[k] < 0 and bool(own)
+    return quiet
 
 
 def _fresh_state(plan: Plan, net: layout.Net) -> layout.State:
@@ -647,5 +758,12 @@ def _fresh_state(plan: Plan, net: layout.Net) -> layout.State:
         written=np.zeros(n, dtype),
         written_time=np.full(len(plan.populations), np.inf),
         rate=np.zeros(projs),
+        lazy=_lazy(plan, net),
+        held=np.ones(len(plan.populations)),
+        held_error=np.ones(len(plan.populations)),
+        kernel_pre=np.zeros(n * bool(net.joined_pre.any()), dtype),
+        kernel_post=np.zeros(n * bool(net.joined_pre.any()), dtype),
+        held_pre=np.ones(len(plan.populations)),
+        held_post=np.ones(len(plan.populations)),
         flags=np.array([0, int(plan.rule is not None), -1, 0], dtype=np.int64),
     )

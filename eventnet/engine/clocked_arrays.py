@@ -31,6 +31,9 @@ WINDOW_FADE = {8: 2.0**-16, 4: 2.0**-8}
 WIDE = 32
 """Postsynaptic neurons from which on a row of weights is worth adding by itself."""
 
+BLOCK = 64
+"""Neurons of a lazy population that are touched together."""
+
 RULES = {"STDP": 0, "Past": 1, "Reconstruction": 2, "TrueGradient": 3}
 FUTURE, PAST, RECONSTRUCTION, TRUE = range(4)
 
@@ -39,6 +42,8 @@ EVENTS, QUANTA, ERROR_EVENTS, ERROR_QUANTA, LEARNED_EVENTS, LEARNED_QUANTA = ran
 
 # Columns of what is counted of a projection beyond its populations' spikes.
 BOOKED_ROWS, SKIP_FORWARD, SKIP_BACKWARD, SKIP_UPDATE, GUARDED = range(5)
+# The synapses that spikes crossed, of a shared kernel, and the same times their counts.
+CROSSED, RETURNED, TAUGHT_ROWS, TAUGHT_COLUMNS = range(5, 13, 2)
 
 # Entries of the network's counters.
 TICKS, READINGS, TEACHINGS, LEARNED_TICKS = range(4)
@@ -87,6 +92,15 @@ class Net(NamedTuple):
     waiting_first: Array  # (Q+1,) offset of late rows' slots
     moves_first: Array  # (Q+1,) offset of late columns, slots + 1 blocks of them
     area_first: Array  # (Q+1,) offset of the past rule's products
+    synapses: Array  # (Q,) how many
+    shared: Array  # (Q,) bool: of a kernel that passes over images
+    geometry: Array  # (Q, GEOMETRY) of the kernel, zeros: none
+    change_first: Array  # (Q+1,) offset of what a tick teaches a kernel
+    position_first: Array  # (Q+1,) into position
+    position: Array  # of the target's positions, how many see a source neuron
+    joined_pre: Array  # (P,) bool: a kernel that learns leads out of it
+    joined_post: Array  # (P,) bool: or into it
+    block_first: Array  # (P+1,) offset of a population's blocks
     rule: Array  # (1,)
     cap: Array  # (1,) of the guard, inf: none
     eta: Array  # (1,) adaptation rate of the scales, 0: fixed
@@ -124,6 +138,13 @@ class State(NamedTuple):
     written: Array  # (N,) values written by the world
     written_time: Array  # (P,) s, when they take effect; inf: none
     rate: Array  # (Q,) learning rate a tick
+    lazy: Array  # (P,) its u, x, g and e are held, and a tick touches only what reaches it
+    held: Array  # (P,) decay of u and x since they were held
+    held_error: Array  # (P,) of g and e
+    kernel_pre: Array  # (N,) held presynaptic trace, if kernels learn
+    kernel_post: Array  # (N,)
+    held_pre: Array  # (P,) its decay since
+    held_post: Array  # (P,)
     flags: Array  # [next tick, learning, diverged population, a target holds]
 
 
@@ -149,6 +170,11 @@ class Scratch(NamedTuple):
         Array  # (P,) the sample that was taken, or what `clocked_kernels.NOTHING` and `WRITTEN` say
     )
     nonzero: Array  # (P,) units that a network which skips zeros would have to process
+    change: Array  # what spikes have taught shared kernels, by rows and by columns
+    mark: Array  # bool: blocks of neurons that spikes have reached
+    error_mark: Array
+    single: Array  # (1,) a neuron
+    crossed: Array  # (2,) synapses that nobody counts
 
 
 class Buffer(NamedTuple):
@@ -167,5 +193,5 @@ class Counts(NamedTuple):
     """What `ClockedEngine.counters` is made from."""
 
     population: Array  # (P, 6)
-    projection: Array  # (Q, 5)
+    projection: Array  # (Q, 13)
     network: Array  # (4,)

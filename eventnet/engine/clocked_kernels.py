@@ -39,13 +39,13 @@ from eventnet.engine.clocked_arrays import (
     Scratch,
     State,
 )
-from eventnet.engine.clocked_learning import plasticity, read_waiting, return_waiting
+from eventnet.engine.clocked_arrivals import arrive, come_back
+from eventnet.engine.clocked_lazy import backward_lazy, forward_lazy
+from eventnet.engine.clocked_learning import plasticity
 from eventnet.engine.jit import Array, kernel
 from eventnet.engine.vectors import (
     PLAIN,
     activate,
-    add_dots,
-    add_rows,
     copy,
     count_nonzero,
     decode,
@@ -170,29 +170,21 @@ def take_counts(p: int, count: Array, spike: Array, spikes: Array, quanta: Array
 
 
 @kernel
-def forward(p: int, net: Net, state: State, weights: Array, scratch: Scratch) -> None:
+def forward(
+    p: int,
+    net: Net,
+    state: State,
+    weights: Array,
+    scratch: Scratch,
+    counts: Counts,
+    special: int | None,
+) -> None:
     """Decode what arrives at `p` and apply its activation: writes u, x and on."""
     a, b = net.first[p], net.first[p + 1]
     n = b - a
     first = net.trace_first[p]
     scratch.arrived[first : net.trace_first[p + 1]] = 0.0
-    for k in range(net.in_first[p], net.in_first[p + 1]):
-        q = net.in_list[k]
-        src = net.source[q]
-        if scratch.spikes[src] == 0:
-            continue
-        c, d = net.first[src], net.first[src + 1]
-        place = first + net.group[q] * n
-        w = weights[net.weight_first[q] : net.weight_first[q + 1]]
-        out = scratch.arrived[place : place + n]
-        if net.flipped[q]:
-            spike, n_spikes = scratch.spike[c:d], scratch.spikes[src]
-            add_dots(out, w, scratch.spike_count[c:d], spike, n_spikes, state.beta[src])
-        else:
-            spike = scratch.spike[c:d]
-            add_rows(out, w, spike, scratch.spikes[src], scratch.spike_count[c:d], state.beta[src])
-            if state.ticks[q] > 0:
-                read_waiting(q, out, net, state, scratch, state.beta[src])
+    arrive(p, net, state, weights, scratch, counts, special)
     x = state.x[a:b]
     copy(x, state.bias[a:b])
     for k in range(net.group_first[p + 1] - net.group_first[p]):
@@ -204,30 +196,21 @@ def forward(p: int, net: Net, state: State, weights: Array, scratch: Scratch) ->
 
 
 @kernel
-def backward(p: int, net: Net, state: State, weights: Array, scratch: Scratch) -> None:
+def backward(
+    p: int,
+    net: Net,
+    state: State,
+    weights: Array,
+    scratch: Scratch,
+    counts: Counts,
+    special: int | None,
+) -> None:
     """Decode the errors that come back to layer `p`, times h'(z) (Eq. 12): writes g and e."""
     a, b = net.first[p], net.first[p + 1]
     n = b - a
     first = net.back_trace_first[p]
     scratch.returned[first : net.back_trace_first[p + 1]] = 0.0
-    for k in range(net.back_first[p], net.back_first[p + 1]):
-        q = net.back_list[k]
-        dst = net.target[q]
-        if scratch.error_spikes[dst] == 0:
-            continue
-        c, d = net.first[dst], net.first[dst + 1]
-        place = first + net.back_group[q] * n
-        w = weights[net.weight_first[q] : net.weight_first[q + 1]]
-        out = scratch.returned[place : place + n]
-        count = scratch.error_count[c:d]
-        if net.flipped[q]:
-            spike = scratch.error_spike[c:d]
-            add_rows(out, w, spike, scratch.error_spikes[dst], count, state.error_beta[dst])
-        else:
-            spike, n_spikes = scratch.error_spike[c:d], scratch.error_spikes[dst]
-            add_dots(out, w, count, spike, n_spikes, state.error_beta[dst])
-            if state.ticks[q] > 0:
-                return_waiting(q, out, net, state, scratch, state.error_beta[dst])
+    come_back(p, net, state, weights, scratch, counts, special)
     e, on = state.e[a:b], state.on[a:b]
     e[:] = 0.0
     for k in range(net.back_group_first[p + 1] - net.back_group_first[p]):
@@ -283,11 +266,13 @@ def count_tick(net: Net, state: State, scratch: Scratch, counts: Counts, sampled
         if net.constant[src]:
             continue
         pre, post = scratch.nonzero[src], scratch.nonzero[dst]
+        crossed = pre * net.synapses[q] // (net.first[src + 1] - net.first[src])
         if sampled & 1:
-            counts.projection[q, SKIP_FORWARD] += pre * (net.first[dst + 1] - net.first[dst])
+            counts.projection[q, SKIP_FORWARD] += crossed
         if sampled & 2 and net.has_error[dst]:
-            counts.projection[q, SKIP_BACKWARD] += pre * post * net.has_error[src]
-            counts.projection[q, SKIP_UPDATE] += pre * post * net.plastic[q]
+            pairs = crossed * post // (net.first[dst + 1] - net.first[dst])
+            counts.projection[q, SKIP_BACKWARD] += pairs * net.has_error[src]
+            counts.projection[q, SKIP_UPDATE] += pairs * net.plastic[q]
 
 
 @kernel
@@ -316,6 +301,7 @@ def tick(
     scratch: Scratch,
     counts: Counts,
     buffer: Buffer,
+    special: int | None,
 ) -> int:
     """Run one tick: forward, loss, backward, plasticity, scales. Returns a bad population or -1."""
     n = net.kind.shape[0]
@@ -331,7 +317,11 @@ def tick(
             return p
     for k in range(net.order.shape[0]):
         p = net.order[k]
-        forward(p, net, state, weights, scratch)
+        if special is not None and state.lazy[p]:
+            if not forward_lazy(p, net, state, weights, scratch, counts):
+                return int(p)
+            continue
+        forward(p, net, state, weights, scratch, counts, special)
         if net.kind[p] == LAYER:
             if not encode_forward(p, net, state, scratch):
                 return int(p)
@@ -350,10 +340,14 @@ def tick(
                     return int(p)
         for k in range(net.error_order.shape[0]):
             p = net.error_order[k]
-            backward(p, net, state, weights, scratch)
+            if special is not None and state.lazy[p]:
+                if not backward_lazy(p, net, state, weights, scratch, counts):
+                    return int(p)
+                continue
+            backward(p, net, state, weights, scratch, counts, special)
             if not encode_error(p, net, state, scratch):
                 return int(p)
-        plasticity(net, state, weights, scratch, counts)
+        plasticity(net, state, weights, scratch, counts, special)
     if net.eta[0] > 0.0:
         adapt_scales(net, state)
     sampled = (counts.network[READINGS] > readings) + 2 * (counts.network[TEACHINGS] > teachings)
@@ -380,12 +374,14 @@ def advance(
     scratch: Scratch,
     counts: Counts,
     buffer: Buffer,
+    special: int | None,
 ) -> int:
     """Run all ticks before `until` (up to and with it if `inclusive`): the main loop.
 
     Returns DONE, also when all wanted outputs are filled; BUFFER_FULL when the recorder must take the
     spikes; NEEDS_SAMPLES when a feed has run dry; DIVERGED with the population in
-    ``state.flags[2]``. Each leaves the engine between two ticks.
+    ``state.flags[2]``. Each leaves the engine between two ticks. `special` is None where no projection
+    shares a kernel, whose code is then left out.
     """
     room = buffer.time.shape[0] - 2 * net.first[-1]
     while True:
@@ -399,12 +395,15 @@ def advance(
             return DONE
         if buffer.time.shape[0] > 0 and buffer.used[0] > room:
             return BUFFER_FULL
-        bad = tick(t, net, state, weights, feed, scratch, counts, buffer)
+        bad = tick(t, net, state, weights, feed, scratch, counts, buffer, special)
         state.flags[0] += 1
         if bad >= 0:
             state.flags[2] = bad
             return DIVERGED
         if buffer.outputs.shape[0] > 0:
             p = buffer.watched[0]
-            copy(buffer.outputs[buffer.watched[1]], state.x[net.first[p] : net.first[p + 1]])
+            seen = buffer.outputs[buffer.watched[1]]
+            copy(seen, state.x[net.first[p] : net.first[p + 1]])
+            if special is not None:
+                seen *= state.held[p]
             buffer.watched[1] += 1

@@ -17,6 +17,7 @@ from eventnet.engine.clocked_arrays import (
     Scratch,
     State,
 )
+from eventnet.engine.clocked_convolution import power_of, teach_kernels
 from eventnet.engine.jit import Array, apart, kernel
 from eventnet.engine.marks import lowest, nonzero
 from eventnet.engine.vectors import (
@@ -364,10 +365,11 @@ def take_spikes(net: Net, state: State, scratch: Scratch) -> None:
 
 
 @kernel
-def guard(net: Net, state: State, scratch: Scratch, counts: Counts) -> None:
+def guard(net: Net, state: State, scratch: Scratch, counts: Counts, special: int | None) -> None:
     """Write the learning rates in use: ``min(lr*dt, cap/sum_q |x_q|^2)`` over what a target learns by.
 
-    A step of the raw error e along x changes what corrects e by ``lr*dt*|x|^2*e``.
+    A step of the raw error e along x changes what corrects e by ``lr*dt*|x|^2*e``. A kernel takes as
+    many steps as it has positions, so that each x counts as often as one sees it.
     """
     copy(scratch.rate, state.rate)
     if net.cap[0] == np.inf:
@@ -375,8 +377,17 @@ def guard(net: Net, state: State, scratch: Scratch, counts: Counts) -> None:
     scratch.power[:] = 0.0
     for q in range(net.source.shape[0]):
         if net.plastic[q]:
-            x = state.x[net.first[net.source[q]] : net.first[net.source[q] + 1]]
-            scratch.power[net.target[q]] += dot(x, x)
+            src = net.source[q]
+            x = state.x[net.first[src] : net.first[src + 1]]
+            power = 0.0
+            if special is not None and net.shared[q]:
+                position = net.position[net.position_first[q] : net.position_first[q + 1]]
+                power = power_of(position, x)
+            else:
+                power = dot(x, x)
+            if special is not None:
+                power *= state.held[src] * state.held[src]
+            scratch.power[net.target[q]] += power
     for p in range(net.kind.shape[0]):
         scratch.power[p] += net.teacher[p] >= 0  # a learned bias
     for q in range(net.source.shape[0]):
@@ -387,9 +398,16 @@ def guard(net: Net, state: State, scratch: Scratch, counts: Counts) -> None:
 
 
 @kernel
-def plasticity(net: Net, state: State, weights: Array, scratch: Scratch, counts: Counts) -> None:
+def plasticity(
+    net: Net,
+    state: State,
+    weights: Array,
+    scratch: Scratch,
+    counts: Counts,
+    special: int | None,
+) -> None:
     """Change weights, biases and traces at the end of a tick."""
-    guard(net, state, scratch, counts)
+    guard(net, state, scratch, counts, special)
     for p in range(net.kind.shape[0]):
         if net.keeps_pre[p]:
             fade_all(state.pre[net.first[p] : net.first[p + 1]], net.alpha[p])
@@ -399,10 +417,12 @@ def plasticity(net: Net, state: State, weights: Array, scratch: Scratch, counts:
     if reconstructs:
         take_spikes(net, state, scratch)
     for q in range(net.source.shape[0]):
-        if net.plastic[q]:
+        if net.plastic[q] and not net.shared[q]:
             learn(q, net, state, weights, scratch, counts)
     if not reconstructs:
         take_spikes(net, state, scratch)
+    if special is not None:
+        teach_kernels(net, state, weights, scratch, counts)
     for p in range(net.kind.shape[0]):
         if net.teacher[p] >= 0:
             a, b = net.first[p], net.first[p + 1]

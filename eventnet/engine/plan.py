@@ -107,6 +107,9 @@ class Plan:
     def ends(self, q: int) -> Edges:
         """Return the source and the target neuron of every synapse of projection `q`, by rows."""
         rows, shape = self.rows[q], self.projections[q].shape
+        shared = self.projections[q].convolution
+        if shared is not None:
+            return shared.edges[:2]
         if rows is not None:
             return np.repeat(np.arange(shape[0]), np.diff(rows.span)), rows.reach.astype(np.int64)
         pre, post = np.indices(shape).reshape(2, -1)
@@ -125,7 +128,7 @@ class Plan:
             _draw(q, generator, array)
 
     def initial_weights(self) -> list[NDArray[np.float64]]:
-        """Return each projection's initial weights: (n_in, n_out), or (synapses,)."""
+        """Return each projection's initial weights, of its `weight_shape`."""
         arrays = [np.empty(q.weight_shape) for q in self.projections]
         self.draw_weights(arrays)
         return arrays
@@ -306,16 +309,18 @@ def _rows(
     projections: tuple[Projection, ...], generator: np.random.Generator
 ) -> tuple[tuple[Rows | None, ...], NDArray[np.int32]]:
     """Return the rows of the sparse projections, and the one array in which their targets lie."""
-    reach = np.empty(sum(q.synapses for q in projections if q.sparse), dtype=np.int32)
-    if not any(q.sparse for q in projections):
+    listed = [q.sparse and q.convolution is None for q in projections]
+    pairs = zip(projections, listed, strict=True)
+    reach = np.empty(sum(q.synapses for q, on in pairs if on), dtype=np.int32)
+    if not any(listed):
         return (None,) * len(projections), reach
     from eventnet.engine.sparse import rows_of
 
     found: list[Rows | None] = []
     end = 0
-    for q in projections:
-        begin, end = end, end + q.synapses * q.sparse
-        found.append(rows_of(q, generator, reach[begin:end]) if q.sparse else None)
+    for q, on in zip(projections, listed, strict=True):
+        begin, end = end, end + (q.synapses if on else 0)
+        found.append(rows_of(q, generator, reach[begin:end]) if on else None)
     return tuple(found), reach
 
 

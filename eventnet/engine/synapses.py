@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -43,7 +45,10 @@ class Flights:
 
 
 class Synapses:
-    """One projection: a row of weights for each presynaptic neuron, and what its rule remembers.
+    """One projection: a row of synapses for each presynaptic neuron, and what its rule remembers.
+
+    Synapse k of row i reaches neuron ``targets[i][k]`` by the weight ``weight(i, k)``, which in a
+    convolution others share.
 
     Parameters
     ----------
@@ -51,7 +56,7 @@ class Synapses:
     edges : Edges
         The synapses that there are.
     weights : ndarray
-        Their weights; where all are there, (n_in, n_out).
+        Their weights, of the projection's `weight_shape`.
     rule : Rule or None
         None: the weights are fixed.
     lr : float
@@ -76,7 +81,7 @@ class Synapses:
         self.error_flights = Flights(projection.error_delay)
         self.lower, self.upper = projection.bounds or (-math.inf, math.inf)
         self.bounded = projection.bounds is not None
-        self.sparse = projection.sparse
+        self.sparse, self.shape = projection.sparse, projection.weight_shape
         self.round = dtype.type
         self.late = books_late(projection)
         self.targets: list[list[int]] = [[] for _ in range(self.source.size)]
@@ -84,7 +89,14 @@ class Synapses:
         for i, j in zip(*(end.tolist() for end in edges), strict=True):
             self.columns[j].append((i, len(self.targets[i])))
             self.targets[i].append(j)
-        self.rows: list[list[float]] = []
+        begin = np.cumsum([0, *map(len, self.targets)]).tolist()
+        self.share: list[Sequence[int]] = [range(*ends) for ends in pairwise(begin)]
+        self.positions = [1.0] * self.source.size  # of a kernel, that a neuron is seen from
+        if projection.convolution is not None:
+            shared = projection.convolution.edges[2].tolist()
+            self.share = [shared[row.start : row.stop] for row in self.share]
+            self.positions = projection.convolution.positions.astype(float).tolist()
+        self.flat: list[float] = []
         self._set(weights)
         self.rule, self.lr, self.t0 = rule, lr, t0
         self.rivals = [self]  # the plastic projections of its target
@@ -95,19 +107,19 @@ class Synapses:
             self.memory = rule.start(self, t0)
 
     def _set(self, weights: Floats) -> None:
-        flat = weights.ravel().astype(self.round).tolist()
-        begin = 0
-        self.rows = []
-        for row in self.targets:
-            self.rows.append(flat[begin : begin + len(row)])
-            begin += len(row)
+        self.flat = weights.ravel().astype(self.round).tolist()
+
+    def weight(self, i: int, k: int) -> float:
+        """Return the k-th weight of row `i`."""
+        return self.flat[self.share[i][k]]
 
     def add_at(self, i: int, k: int, amount: float) -> None:
         """Change the k-th weight of row `i`, within the bounds."""
-        weight = self.rows[i][k] + amount
+        place = self.share[i][k]
+        weight = self.flat[place] + amount
         if self.bounded:
             weight = min(max(weight, self.lower), self.upper)
-        self.rows[i][k] = float(self.round(weight))
+        self.flat[place] = float(self.round(weight))
 
     def add(self, i: int, j: int, amount: float) -> None:
         """Change the weight from neuron `i` to neuron `j`, if there is such a synapse."""
@@ -124,7 +136,7 @@ class Synapses:
         """Return the weights of presynaptic neuron `i`, brought up to date."""
         if self.rule is not None:
             self.rule.bring_up_to_date(self, i)
-        return self.rows[i]
+        return [self.flat[place] for place in self.share[i]]
 
     def forward(self, spikes: Spikes, arrived: list[float]) -> int:
         """Add the rows of the neurons that fired (Eq. 7, 8); return how many synapses they crossed."""
@@ -139,23 +151,29 @@ class Synapses:
         for j, count in spikes:
             scale = self.error_step * count
             for i, k in self.columns[j]:
-                weight = self.rows[i][k] if self.rule is None else self.rule.read(self, i, k)
+                weight = self.weight(i, k) if self.rule is None else self.rule.read(self, i, k)
                 arrived[i] += scale * weight
         return sum(len(self.columns[j]) for j, _ in spikes)
 
     @property
     def weights(self) -> Floats:
-        """Return a copy of the weights, with what is still owed: (n_in, n_out), or (synapses,)."""
-        kept = self.rows, self.memory, self.bookings
-        self.rows, self.memory = copy.deepcopy((self.rows, self.memory))
-        flat = np.array([weight for i in range(self.source.size) for weight in self.row(i)])
-        self.rows, self.memory, self.bookings = kept
-        return flat if self.sparse else flat.reshape(self.source.size, self.target.size)
+        """Return a copy of the weights, with what is still owed."""
+        kept = self.flat, self.memory, self.bookings
+        self.flat, self.memory = copy.deepcopy((self.flat, self.memory))
+        self._catch_up()
+        found = np.array(self.flat).reshape(self.shape)
+        self.flat, self.memory, self.bookings = kept
+        return found
+
+    def _catch_up(self) -> None:
+        """Bring all rows up to date."""
+        if self.rule is not None:
+            for i in range(self.source.size):
+                self.rule.bring_up_to_date(self, i)
 
     @weights.setter
     def weights(self, weights: Floats) -> None:
-        for i in range(self.source.size):
-            self.row(i)  # what is owed so far belongs to the weights that go
+        self._catch_up()  # what is owed so far belongs to the weights that go
         self._set(np.asarray(weights, dtype=np.float64))
 
     # -- saving ------------------------------------------------------------------------------------
@@ -164,7 +182,7 @@ class Synapses:
         """Return a copy of all that a run changes."""
         return copy.deepcopy(
             {
-                "rows": self.rows,
+                "weights": self.flat,
                 "lr": self.lr,
                 "bookings": self.bookings,
                 "memory": None if self.memory is None else vars(self.memory),
@@ -176,7 +194,7 @@ class Synapses:
     def restore(self, saved: dict[str, Any]) -> None:
         """Go back to what `state` returned."""
         saved = copy.deepcopy(saved)
-        self.rows, self.lr, self.bookings = saved["rows"], saved["lr"], saved["bookings"]
+        self.flat, self.lr, self.bookings = saved["weights"], saved["lr"], saved["bookings"]
         if self.memory is not None:
             vars(self.memory).update(saved["memory"])
         self.flights.under_way = saved["under_way"]

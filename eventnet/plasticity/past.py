@@ -16,7 +16,7 @@ class OpenAreas(Traces):
 
     def __init__(self, synapses: Synapses, t0: float) -> None:
         super().__init__(synapses, t0)
-        self.u = [[0.0] * len(row) for row in synapses.rows]
+        self.u = [[0.0] * len(row) for row in synapses.targets]
 
 
 @dataclass(frozen=True)

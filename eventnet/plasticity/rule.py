@@ -127,7 +127,7 @@ class Rule:
 
     def read(self, synapses: Synapses, i: int, k: int) -> float:
         """Return the k-th weight of row `i` with what it is owed."""
-        return synapses.rows[i][k]
+        return synapses.weight(i, k)
 
 
 def window(synapses: Synapses) -> float:

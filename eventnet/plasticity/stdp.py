@@ -21,10 +21,11 @@ WIDE = 32
 def books_late(projection: Projection) -> bool:
     """Return whether a `BookedRule` books the columns of a projection late.
 
-    Where rows are short a column costs no more at once; where a bound cuts depends on the way.
+    Where rows are short a column costs no more at once; where a bound cuts depends on the way; and a
+    weight that rows share cannot wait for one of them.
     """
     long = projection.sparse or projection.shape[1] >= WIDE
-    return long and projection.bounds is None
+    return long and projection.bounds is None and projection.convolution is None
 
 
 class Ledger:
@@ -42,7 +43,7 @@ class Ledger:
         self.clock = self.origin = self.gauged = t0
         self.charge = [0.0] * n_in
         self.owed = [0.0] * n_out
-        self.booked = [[0.0] * len(row) for row in synapses.rows]
+        self.booked = [[0.0] * len(row) for row in synapses.targets]
         self.version, self.seen = 0, [0] * n_in
         self.post = [0.0] * n_out
         self.power = 0.0
@@ -82,8 +83,9 @@ class BookedRule(Rule, ABC):
         came = dict.fromkeys((i for i, _ in spikes), 0.0)
         for i, count in spikes:  # spikes under way can arrive together: they add up
             x = unit * count
-            memory.jumps += x * (2.0 * came[i] + x)
-            memory.power += x * (2.0 * (memory.charge[i] * scale + came[i]) + x)
+            weight = x * synapses.positions[i]
+            memory.jumps += weight * (2.0 * came[i] + x)
+            memory.power += weight * (2.0 * (memory.charge[i] * scale + came[i]) + x)
             came[i] += x
 
     def learn(self, synapses: Synapses, t: float, spikes: Spikes, errors: Spikes) -> bool:  # noqa: D102
@@ -140,7 +142,7 @@ class BookedRule(Rule, ABC):
     def read(self, synapses: Synapses, i: int, k: int) -> float:  # noqa: D102
         memory: Ledger = synapses.memory
         owed = memory.owed[synapses.targets[i][k]]
-        return synapses.rows[i][k] + memory.charge[i] * (owed - memory.booked[i][k])
+        return synapses.weight(i, k) + memory.charge[i] * (owed - memory.booked[i][k])
 
     def book_all(self, synapses: Synapses, t: float) -> None:
         """Bring every row up to date and let the charges count from `t`."""
@@ -151,7 +153,7 @@ class BookedRule(Rule, ABC):
         for i, charge in enumerate(memory.charge):
             self.bring_up_to_date(synapses, i)
             memory.charge[i] = eq.fade(charge, factor)
-            memory.booked[i] = [0.0] * len(synapses.rows[i])
+            memory.booked[i] = [0.0] * len(synapses.targets[i])
             memory.seen[i] = 0
         memory.version = 0
         memory.owed = [0.0] * synapses.target.size

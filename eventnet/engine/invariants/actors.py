@@ -270,7 +270,9 @@ def _projection(engine: ActorsEngine, q: int) -> Projection:
     memory = synapses.memory
     return Projection(
         projection.name,
-        _floats(weight for row in synapses.rows for weight in row),
+        _floats(
+            synapses.weight(i, k) for i, row in enumerate(synapses.targets) for k in range(len(row))
+        ),
         pre,
         post,
         projection.bounds,
