@@ -177,6 +177,12 @@ class Projection:
         return self.target.size * (self.source.size if self.fan_in is None else self.fan_in)
 
     @property
+    def positions(self) -> NDArray[np.float64]:
+        """From how many positions of a kernel each source neuron is seen, (n_in,); without one 1."""
+        one = np.ones(self.source.size)
+        return one if self.convolution is None else one * self.convolution.positions
+
+    @property
     def name(self) -> str:
         """``"source -> target"``."""
         return f"{self.source.name} -> {self.target.name}"

@@ -51,10 +51,12 @@ def cases(draw: Any) -> Case:
     lr = st.sampled_from([None, None, 0.02] if rule.error_driven else [None])
     own_taus = draw(st.booleans())
     tau = st.sampled_from([None, 0.02, 0.1, 0.3] if own_taus else [None])
+    images = draw(st.sampled_from([True, False, False]))
+    frame = (draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, 2)))
     sensors = [
         network.sensor(
             f"sensor{k}",
-            draw(st.integers(1, 4)),
+            frame if images and k == 0 else draw(st.integers(1, 4)),
             step=draw(st.sampled_from([0.1, 0.25])),
             tau=draw(tau),
         )
@@ -65,10 +67,23 @@ def cases(draw: Any) -> Case:
 
     kinds = draw(st.sampled_from([["all", "all", "mask", "edges", "fan_in"], ["edges", "fan_in"]]))
 
-    def synapses(source: Any, target: Any) -> dict[str, Any]:
+    def kernel(source: Any) -> tuple[Any, dict[str, Any]]:
+        """A kernel that fits on an image, and the image that it makes."""
+        pooling = draw(st.sampled_from([True, False, False]))
+        sides = [min(n, draw(st.integers(1, 2))) for n in source.shape[:2]]
+        strides = [draw(st.integers(1, 2)) for _ in sides]
+        padding = [draw(st.integers(0, 1)) * (k > 1) for k in sides]
+        made = [
+            (n + 2 * p - k) // s + 1
+            for n, k, s, p in zip(source.shape, sides, strides, padding, strict=False)
+        ]
+        form = {"pool" if pooling else "kernel": sides, "stride": strides, "padding": padding}
+        return (*made, source.shape[2] if pooling else draw(st.integers(1, 2))), form
+
+    def synapses(source: Any, target: Any, form: dict[str, Any]) -> dict[str, Any]:
         """Which synapses, and their bounds."""
-        chosen: dict[str, Any] = {}
-        kind = draw(st.sampled_from(kinds))
+        chosen: dict[str, Any] = dict(form)
+        kind = "" if form else draw(st.sampled_from(kinds))
         mask = rng.random((source.size, target.size)) < 0.7
         if kind == "mask":
             chosen = {"mask": mask, "weights": rng.normal(0, 0.5, mask.shape)}
@@ -78,6 +93,8 @@ def cases(draw: Any) -> Case:
         elif kind == "fan_in":
             chosen = {"fan_in": int(rng.integers(1, source.size + 1))}
         chosen["error_step"] = draw(st.sampled_from([None, None, 0.02]))
+        if "pool" in form:
+            return chosen
         if draw(st.sampled_from([False, False, True])) or not rule.error_driven:
             chosen["bounds"] = (-0.5, 0.5)  # without errors to stop it, pair STDP would run away
             if "weights" in chosen:
@@ -87,20 +104,22 @@ def cases(draw: Any) -> Case:
     layers: list[Any] = []
     delay = st.sampled_from([0.0, 0.0, 0.01, 0.017] if draw(st.booleans()) else [0.0])
     for depth in range(draw(st.integers(1, 4))):
-        size = draw(st.integers(2, 7))
+        sources = sensors if depth == 0 else [layers[-1]]
+        size, form = draw(st.integers(2, 7)), {}
+        if images and sources[0].shape is not None and draw(st.sampled_from([True, True, False])):
+            size, form = kernel(sources[0])
         layer = network.layer(
             f"layer{depth}",
             size,
             step=draw(st.sampled_from([0.05, 0.1, 0.25])),
             activation=draw(st.sampled_from(["relu", "relu", "leaky", "identity"])),
-            bias=rng.normal(0, 0.4, size) * draw(st.booleans()),
+            bias=rng.normal(0, 0.4, np.prod(size)) * draw(st.booleans()),
             tau=draw(tau),
             error_tau=draw(tau),
             error_step=draw(st.sampled_from([0.01, 0.05])),
             threshold=draw(st.sampled_from([0.5, 0.5, 0.75, 1.0])),
             lr=draw(lr),
         )
-        sources = sensors if depth == 0 else [layers[-1]]
         skips = [p for p in [*sensors, *layers] if p not in sources and draw(st.booleans())]
         for source in [*sources, *skips[:1]]:
             network.connect(
@@ -109,7 +128,7 @@ def cases(draw: Any) -> Case:
                 plastic=draw(st.sampled_from([True, True, False])),
                 delay=draw(delay),
                 error_delay=draw(delay),
-                **synapses(source, layer),
+                **synapses(source, layer, form if source is sources[0] else {}),
             )
         layers.append(layer)
     if draw(st.sampled_from([True, False, False])):  # a recurrent projection
@@ -136,7 +155,7 @@ def cases(draw: Any) -> Case:
         output,
         delay=draw(delay),
         error_delay=draw(delay),
-        **synapses(layers[-1], output),
+        **synapses(layers[-1], output, {}),
     )
     if len(layers) > 1 and draw(st.booleans()):
         network.connect(layers[0], output)

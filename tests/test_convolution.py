@@ -121,7 +121,7 @@ def simulated(
     return sim
 
 
-ASYNCHRONOUS = ["actors"]
+ASYNCHRONOUS = ["actors", "compiled"]
 
 
 @pytest.mark.parametrize("engine", ASYNCHRONOUS)

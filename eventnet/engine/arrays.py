@@ -76,6 +76,8 @@ PROJECTION = np.dtype(
         ("plastic", np.bool_),
         ("late", np.bool_),  # columns are booked late
         ("ledgers", np.bool_),  # and rows are sparse
+        ("shared", np.bool_),  # its synapses share a kernel
+        ("share_first", np.int64),  # into share
         ("bounded", np.bool_),
         ("lower", np.float64),  # least and largest weight
         ("upper", np.float64),
@@ -139,6 +141,10 @@ class Net(NamedTuple):
     column_span: Array  # where each column begins in column_row, column_place
     column_row: Array  # the source neuron of each entry of a column
     column_place: Array  # and its place among the projection's weights
+    share: Array  # the place of each synapse's weight in the kernel that it shares
+    position: (
+        Array  # per presynaptic trace: from how many positions of a kernel it is seen; none: 1
+    )
     pre_first: Array  # (Q+1,) offset of its presynaptic traces
     post_first: Array  # (Q+1,) offset of its postsynaptic traces, if they have no ledgers
     booked_first: Array  # (Q+1,) offset of what its synapses have booked
@@ -295,6 +301,7 @@ class Scratch(NamedTuple):
     leaving: Array  # whose residuals leave the threshold
     room: Array  # to sort them
     rows: Rows
+    row: Array  # weights of one row of a shared kernel
 
 
 class Buffer(NamedTuple):

@@ -638,10 +638,7 @@ def _net(plan: Plan, dt: float, adapt: float) -> layout.Net:
         0 if q.source.constant else math.prod(q.weight_shape) * (1 if own is None else 2)
         for q, own in zip(projs, shared, strict=True)
     ]
-    seen = [
-        own.positions if own is not None and on else np.zeros(0, np.int64)
-        for own, on in zip(shared, taught, strict=True)
-    ]
+    seen = [q.positions if on else np.zeros(0) for q, on in zip(projs, taught, strict=True)]
     teacher = np.full(len(pops), -1, dtype=np.int64)
     for q in projs:
         if plan.plastic[q.index] and q.source.constant:

@@ -3,8 +3,8 @@
 A kernel lies twice among the weights. By rows, ``[source channel, y, x, target channel]``, what a spike
 adds to one row of the target is one run of numbers: with a stride it is every so many columns of the
 kernel, which therefore lie together, the last first (`column_order`). By columns, ``[target channel, y,
-x, source channel]``, the same holds for what an error spike sends back to one row of the source. What both
-teach in a tick is summed in two arrays that lie alike (`Scratch.change`) and written at its end.
+x, source channel]``, the same holds for what an error spike sends back to one row of the source. What
+both teach in a tick is summed in two arrays that lie alike (`Scratch.change`) and written at its end.
 """
 
 from __future__ import annotations

@@ -89,6 +89,7 @@ class CompiledEngine:
                     ahead=np.zeros(listed, dtype=np.int64),
                     scale=np.zeros(listed),
                 ),
+                row=np.zeros(_longest_row(plan), plan.dtype),
             )
         )
         self.counters = bind(
@@ -229,7 +230,7 @@ class CompiledEngine:
     def weights(self, projection: int) -> Floats:
         """Return a copy of a projection's weights, (n_in, n_out) or (synapses,), with what is owed."""
         net, state, q = self._net, self._state, projection
-        weights = self.stored_weights(q)
+        weights = self._by_rows(q).flatten()
         if net.projection["late"][q]:
             pre, post = self.plan.ends(q)
             charge = state.charge[net.pre_first[q] : net.pre_first[q + 1]]
@@ -246,11 +247,13 @@ class CompiledEngine:
         self._by_rows(q)[...] = weights
 
     def stored_weights(self, projection: int) -> NDArray[Any]:
-        """Return a copy of a projection's weights by rows, shape (synapses,), without what is owed."""
-        return self._by_rows(projection).flatten()
+        """Return a copy of its synapses' weights by rows, shape (synapses,), without what is owed."""
+        weights = self._by_rows(projection).flatten()
+        shared = self.plan.projections[projection].convolution
+        return weights if shared is None else weights[shared.edges[2]]
 
     def _by_rows(self, projection: int) -> NDArray[Any]:
-        """Return a view of a projection's weights, (n_in, n_out) or (synapses,), however they lie."""
+        """Return a view of a projection's weights, of its `weight_shape`, however they lie."""
         net, q = self._net, projection
         stored = self._weights[net.weight_first[q] : net.weight_first[q + 1]]
         shape = self.plan.projections[q].weight_shape
@@ -360,6 +363,7 @@ def _net(plan: Plan) -> arrays.Net:
     )
     noted = [on and (wait or not booked) for on, wait in zip(traced, late, strict=True)]
     first, spans = _spans(plan, late)
+    shared = any(q.convolution is not None for q in projs)
     leaves = arrays.offsets([p.size * (p.kind == "sensor") for p in pops])
     return arrays.Net(
         population=arrays.records(
@@ -436,7 +440,8 @@ def _net(plan: Plan) -> arrays.Net:
         back_group_tau=back_group_tau,
         delayed=np.array([q.index for q in projs if q.delay > 0], dtype=np.int64),
         error_delayed=np.array([q.index for q in projs if q.error_delay > 0], dtype=np.int64),
-        weight_first=arrays.offsets([q.synapses for q in projs]),
+        weight_first=arrays.offsets([math.prod(q.weight_shape) for q in projs]),
+        position=_positions(plan) if shared else np.zeros(0),
         pre_first=arrays.offsets([q.shape[0] * on for q, on in zip(projs, traced, strict=True)]),
         post_first=arrays.offsets(
             [q.shape[1] * (on and not k) for q, on, k in zip(projs, traced, ledgers, strict=True)]
@@ -467,12 +472,29 @@ def _net(plan: Plan) -> arrays.Net:
 
 
 def _is_special(net: arrays.Net) -> bool:
-    """Return whether anything moves on curves, is local, softmax, or learns by passes over all traces."""
+    """Return whether anything moves on curves, is local, softmax, shared, or learns by passes."""
     record = net.population
     layer, error = record["kind"] == arrays.LAYER, record["has_error"]
     curved = (layer & ~record["matched"]) | (error & ~record["error_matched"])
     found = curved | record["local"] | (error & record["softmax"])
-    return bool(found.any() or net.rule[0] != arrays.RULES["booked"])
+    shared = net.projection["shared"].any()
+    return bool(found.any() or shared or net.rule[0] != arrays.RULES["booked"])
+
+
+def _positions(plan: Plan) -> Floats:
+    """Return from how many positions of a kernel each neuron with a presynaptic trace is seen."""
+    learn = [q.positions for q in plan.projections if plan.plastic[q.index]]
+    return np.concatenate([np.zeros(0), *learn])
+
+
+def _longest_row(plan: Plan) -> int:
+    """Return how many synapses one neuron has at most that share a kernel."""
+    rows = [
+        int(q.convolution.positions.max()) * q.target.shape[2]
+        for q in plan.projections
+        if q.convolution is not None and q.target.shape is not None
+    ]
+    return max(rows, default=0)
 
 
 def _coders(plan: Plan) -> dict[str, NDArray[Any]]:
@@ -512,7 +534,9 @@ def _spans(
     it, or where it books columns at once.
     """
     n = len(plan.projections)
-    first = {name: np.zeros(n, dtype=np.int64) for name in ("span", "edge", "column_span")}
+    names = ("span", "edge", "column_span", "share")
+    first = {name: np.zeros(n, dtype=np.int64) for name in names}
+    reach, shares = [plan.reach], [np.zeros(0, np.int32)]
     returns = [q.index in plan.returning[q.source.index] for q in plan.projections]
     listed = [
         q.sparse and (back or (on and not wait))
@@ -522,13 +546,20 @@ def _spans(
     column_row, column_place = np.empty(entries, np.int32), np.empty(entries, np.int64)
     spans, column_spans = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     edge = entry = 0
-    for q, rows in zip(plan.projections, plan.rows, strict=True):
+    for q, listing in zip(plan.projections, plan.rows, strict=True):
+        k, rows = q.index, listing
+        if q.convolution is not None:
+            rows = sparse.rows_of(q, plan.generator, np.empty(q.synapses, np.int32))
+            first["edge"][k], first["share"][k] = sum(map(len, reach)), sum(map(len, shares))
+            reach.append(rows.reach)
+            shares.append(q.convolution.edges[2].astype(np.int32))
+        elif rows is not None:
+            first["edge"][k] = edge
+            edge += q.synapses
         if rows is None:
             continue
-        k = q.index
-        first["span"][k], first["edge"][k] = sum(map(len, spans)), edge
+        first["span"][k] = sum(map(len, spans))
         spans.append(rows.span)
-        edge += q.synapses
         if listed[k] or plan.plastic[k]:
             begin = sparse.starts(rows.reach, q.shape[1])
             if listed[k]:
@@ -540,10 +571,12 @@ def _spans(
             column_spans.append(begin)
     return {
         "sparse": np.array([q.sparse for q in plan.projections], dtype=np.bool_),
+        "shared": np.array([q.convolution is not None for q in plan.projections], dtype=np.bool_),
         **{name + "_first": offsets for name, offsets in first.items()},
     }, {
         "span": np.concatenate(spans),
-        "reach": plan.reach,
+        "reach": plan.reach if len(reach) == 1 else np.concatenate(reach),
+        "share": np.concatenate(shares),
         "column_span": np.concatenate(column_spans),
         "column_row": column_row,
         "column_place": column_place,

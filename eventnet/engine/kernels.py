@@ -81,6 +81,7 @@ from eventnet.engine.learning import (
     synapses_of,
 )
 from eventnet.engine.local import forward_local, loss_local
+from eventnet.engine.shared import add_shared_columns, add_shared_rows
 from eventnet.engine.tournament import next_leaf, put
 
 # --------------------------------------------------------------------------------------------------
@@ -188,6 +189,7 @@ def gather(
     flights: Flights,
     scratch: Scratch,
     counters: Counters,
+    special: int | None,
 ) -> None:
     """Sum what arrives at `p` in this instant, group by group (writes scratch.arrived)."""
     n = net.first[p + 1] - net.first[p]
@@ -202,6 +204,9 @@ def gather(
             arrived = scratch.arrived[place : place + n]
             synapses = synapses_of(q, net, state, weights, counters)
             step = net.population[net.projection[q].source].step
+            if special is not None and net.projection[q].shared:
+                add_shared_rows(step, synapses, neuron, quanta, first, spikes, arrived)
+                continue
             add_rows(step, synapses, neuron, quanta, first, spikes, arrived)
 
 
@@ -236,7 +241,7 @@ def forward_stage(
             return forward_local(
                 t, first_instant, p, net, state, weights, flights, scratch, counters, buffer
             )
-        gather(p, net, state, weights, flights, scratch, counters)
+        gather(p, net, state, weights, flights, scratch, counters, special)
     if net.population[p].kind == OUTPUT:
         fine = deliver_output(t, p, net, state, scratch)
     elif special is not None and not net.population[p].matched:
@@ -665,6 +670,7 @@ def gather_errors(
     error_flights: Flights,
     scratch: Scratch,
     counters: Counters,
+    special: int | None,
 ) -> None:
     """Sum the error spikes that come back to layer `p`, group by group (writes scratch.returned)."""
     n = net.first[p + 1] - net.first[p]
@@ -683,6 +689,19 @@ def gather_errors(
             place = net.back_trace_first[p] + net.projection[q].back_group * n
             arrived = scratch.returned[place : place + n]
             synapses = synapses_of(q, net, state, weights, counters)
+            if special is not None and net.projection[q].shared:
+                add_shared_columns(
+                    net.projection[q].error_step,
+                    synapses,
+                    neuron,
+                    quanta,
+                    first,
+                    spikes,
+                    arrived,
+                    net.column_row,
+                    net.column_place,
+                )
+                continue
             add_columns(
                 net.projection[q].error_step,
                 synapses,
@@ -721,7 +740,7 @@ def backward_stage(
     if not (delivered or scratch.turned[p] or state.population[p].error_due == t):
         return True
     if delivered:
-        gather_errors(p, net, state, weights, error_flights, scratch, counters)
+        gather_errors(p, net, state, weights, error_flights, scratch, counters, special)
     if special is not None and not net.population[p].error_matched:
         fine = return_unmatched(t, delivered, p, net, state, scratch, buffer)
     else:
@@ -1024,7 +1043,7 @@ def instant(
         if net.rule[0] == 0:
             for q in range(net.projection.shape[0]):
                 if net.projection[q].plastic:
-                    gauge(t, q, net, state, weights, flights, scratch, counters)
+                    gauge(t, q, net, state, weights, flights, scratch, counters, special)
         for q in range(net.projection.shape[0]):
             if net.projection[q].plastic:
                 plasticity_stage(

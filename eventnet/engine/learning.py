@@ -69,6 +69,8 @@ class Synapses(NamedTuple):
     span: Array  # (n_in + 1,) where rows begin, if sparse
     reach: Array  # target neuron of each weight, if sparse
     columns: Array  # (n_out + 1,) where columns begin in column_row, if sparse
+    shared: bool
+    share: Array  # place of each synapse's weight, if shared
     n_in: int
     n_out: int
     bounded: bool
@@ -97,6 +99,8 @@ def synapses_of(q: int, net: Net, state: State, weights: Array, counters: Counte
         net.span[record.span_first : record.span_first + n_in + 1],
         net.reach[record.edge_first :],
         net.column_span[record.column_span_first : record.column_span_first + n_out + 1],
+        record.shared,
+        net.share[record.share_first :],
         n_in,
         n_out,
         record.bounded,
@@ -111,6 +115,14 @@ def row_of(i: int, synapses: Synapses) -> tuple[int, int]:
     if synapses.sparse:
         return synapses.span[i], synapses.span[i + 1]
     return i * synapses.n_out, (i + 1) * synapses.n_out
+
+
+@inlined
+def weight_at(synapse: int, synapses: Synapses) -> int:
+    """Return where the weight of a synapse lies."""
+    if synapses.shared:
+        return int(synapses.share[synapse])
+    return synapse
 
 
 @inlined
@@ -337,7 +349,12 @@ def add_across_late(
 
 @inlined
 def change_column(
-    j: int, change: float, synapses: Synapses, column_row: Array, column_place: Array
+    j: int,
+    change: float,
+    synapses: Synapses,
+    column_row: Array,
+    column_place: Array,
+    special: int | None,
 ) -> None:
     """Add ``charge*change`` to the column of target `j` at once (writes weights)."""
     weights, charge = synapses.weights, synapses.charge
@@ -345,6 +362,8 @@ def change_column(
     if synapses.sparse:
         for m in range(synapses.columns[j], synapses.columns[j + 1]):
             place = column_place[m]
+            if special is not None:
+                place = weight_at(place, synapses)
             weights[place] = clip(weights[place] + charge[column_row[m]] * change, synapses)
         synapses.counts[BOOKED] += synapses.columns[j + 1] - synapses.columns[j]
         return
@@ -410,7 +429,9 @@ def plasticity_stage(
     if special is not None and net.rule[0] != 0:
         learn_in_passes(t, q, net, state, synapses, scratch, pre, quanta, first, n, post, begin, m)
         return
-    learn_booked(t, q, net, state, synapses, scratch, pre, quanta, first, n, post, begin, m)
+    learn_booked(
+        t, q, net, state, synapses, scratch, pre, quanta, first, n, post, begin, m, special
+    )
 
 
 @kernel
@@ -500,6 +521,7 @@ def gauge(
     flights: Flights,
     scratch: Scratch,
     counters: Counters,
+    special: int | None,
 ) -> None:
     """Bring the strength of projection `q`'s input to `t`, with the spikes that arrive now.
 
@@ -525,8 +547,11 @@ def gauge(
     for k in range(first, first + n):
         i = pre[k]
         x = record.unit * quanta[k]
-        jumps += x * (2.0 * came[i] + x)
-        power += x * (2.0 * (charge[i] * scale + came[i]) + x)
+        weight = x
+        if special is not None and net.position.shape[0] > 0:
+            weight = x * net.position[net.pre_first[q] + i]
+        jumps += weight * (2.0 * came[i] + x)
+        power += weight * (2.0 * (charge[i] * scale + came[i]) + x)
         came[i] += x
     state.projection[q].gauged = t
     state.projection[q].power = power
@@ -563,6 +588,7 @@ def learn_booked(
     post: Fired,
     at: int,
     m: int,
+    special: int | None,
 ) -> None:
     """Apply ``dw = a*x_s*e_hat + b*x_hat*e_s + d*x_s*e_s``: STDP (Eq. 20, corrected) and pair STDP.
 
@@ -611,7 +637,7 @@ def learn_booked(
         if synapses.late:
             owed[stride * j] += change
         else:
-            change_column(j, change, synapses, net.column_row, net.column_place)
+            change_column(j, change, synapses, net.column_row, net.column_place, special)
     state.version[q] += synapses.late and m > 0
     for k in range(first, first + n):
         i = pre[k]
@@ -621,6 +647,11 @@ def learn_booked(
         row = synapses.weights[a:b]
         if synapses.ledgers:
             change_row(row, synapses.reach[a:b], x, for_row * factor, owed)
+        elif special is not None and synapses.shared:
+            for k_row in range(a, b):
+                place = synapses.share[k_row]
+                moved = synapses.weights[place] + x * effect[synapses.reach[k_row]]
+                synapses.weights[place] = clip(moved, synapses)
         elif synapses.sparse:
             reach = synapses.reach[a:b]
             for place in range(row.shape[0]):
@@ -672,6 +703,16 @@ def learn_past(
     """
     w, u, span = synapses.weights, synapses.booked, synapses.columns
     sparse = synapses.sparse
+    if synapses.shared:  # in the order of the synapses, for it is that of a sum
+        for i in range(x_hat.shape[0]):
+            a, b = row_of(i, synapses)
+            for k in range(a, b):
+                j = synapses.reach[k]
+                if touched[i] or e[j] != 0.0:
+                    place = synapses.share[k]
+                    w[place] = clip(w[place] + gain * (u[k] - x_hat[i] * e_hat[j]), synapses)
+                    u[k] = (x_hat[i] + x[i]) * (e_hat[j] + e[j])
+        return
     for i in range(x_hat.shape[0]):  # row by row: a row lies together
         if not touched[i] and sparse:
             continue
@@ -702,8 +743,9 @@ def integrate(elapsed: float, q: int, net: Net, state: State, synapses: Synapses
     for i in range(synapses.charge.shape[0]):
         scale = gain * synapses.charge[i]
         a, b = row_of(i, synapses)
-        for place in range(a, b):
-            j = synapses.reach[place] if synapses.sparse else place - a
+        for k in range(a, b):
+            j = synapses.reach[k] if synapses.sparse else k - a
+            place = weight_at(k, synapses)
             synapses.weights[place] = clip(synapses.weights[place] + scale * post[j], synapses)
 
 
@@ -718,7 +760,9 @@ def finish(q: int, net: Net, state: State, weights: Array, counters: Counters) -
         record = net.projection[q]
         gain = -(state.projection[q].rate * trace_window(record.pre_tau, record.post_tau))
         for k in range(synapses.booked.shape[0]):
-            synapses.weights[k] = clip(synapses.weights[k] + gain * synapses.booked[k], synapses)
+            place = weight_at(k, synapses)
+            moved = synapses.weights[place] + gain * synapses.booked[k]
+            synapses.weights[place] = clip(moved, synapses)
     else:
         integrate(np.inf, q, net, state, synapses)
 

@@ -39,6 +39,7 @@ from eventnet.engine.flights import arriving, emit
 from eventnet.engine.jit import Array, inlined, kernel
 from eventnet.engine.learning import catch_up, count_forward, row_of, synapses_of
 from eventnet.engine.memory import AHEAD, prefetch
+from eventnet.engine.shared import take_row
 from eventnet.engine.tournament import next_leaf, put
 
 MANY = 8
@@ -156,6 +157,9 @@ def gather_local(
             catch_up(neuron[m], synapses)
             first_of_row, after = row_of(neuron[m], synapses)
             row = synapses.weights[first_of_row:after]
+            if net.projection[q].shared:
+                row = scratch.row[: after - first_of_row]
+                take_row(synapses.weights, synapses.share[first_of_row:after], row)
             reach = synapses.reach[first_of_row:after]
             if rows == 1:  # the first row turns out not to be the only one
                 spread_out(reached, amounts, n, arrived)

@@ -29,8 +29,9 @@ class Rows(NamedTuple):
 def rows_of(q: Projection, generator: np.random.Generator, reach: Neurons) -> Rows:
     """Return a sparse projection's rows, drawn where only their number is given (writes reach)."""
     n_in, n_out = q.shape
-    if q.edges is not None:
-        pre, reach[:] = q.edges
+    edges = q.edges if q.convolution is None else q.convolution.edges[:2]
+    if edges is not None:
+        pre, reach[:] = edges
         return Rows(np.concatenate([[0], np.cumsum(np.bincount(pre, minlength=n_in))]), reach)
     assert q.fan_in is not None
     chosen = np.empty((n_out, q.fan_in), dtype=np.int32)

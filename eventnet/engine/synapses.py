@@ -91,11 +91,10 @@ class Synapses:
             self.targets[i].append(j)
         begin = np.cumsum([0, *map(len, self.targets)]).tolist()
         self.share: list[Sequence[int]] = [range(*ends) for ends in pairwise(begin)]
-        self.positions = [1.0] * self.source.size  # of a kernel, that a neuron is seen from
+        self.positions: list[float] = projection.positions.tolist()
         if projection.convolution is not None:
             shared = projection.convolution.edges[2].tolist()
             self.share = [shared[row.start : row.stop] for row in self.share]
-            self.positions = projection.convolution.positions.astype(float).tolist()
         self.flat: list[float] = []
         self._set(weights)
         self.rule, self.lr, self.t0 = rule, lr, t0

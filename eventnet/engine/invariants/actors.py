@@ -275,6 +275,7 @@ def _projection(engine: ActorsEngine, q: int) -> Projection:
         ),
         pre,
         post,
+        projection.positions,
         projection.bounds,
         synapses.lr,
         (0.0, 0.0) if memory is None else synapses.taus,

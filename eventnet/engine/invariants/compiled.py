@@ -301,6 +301,7 @@ def _projection(engine: CompiledEngine, q: int) -> Projection:
         engine.stored_weights(q),
         pre,
         post,
+        projection.positions,
         projection.bounds,
         float(state.projection["rate"][q]),
         (float(net.projection["pre_tau"][q]), float(net.projection["post_tau"][q])),

@@ -294,7 +294,7 @@ def check_counts(projection: Projection) -> None:
 
 
 def check_ledger(memory: Ledger, projection: Projection, view: View) -> None:
-    """Rows book what is owed when they are read, and N is the traces' sum of squares."""
+    """Rows book what is owed when they are read, and N is the traces' sum of squares over positions."""
     where, tau = projection.where, projection.taus[0]
     check_clock(f"{where}.clock", memory.clock, view)
     check_clock(f"{where}.origin", memory.origin, view)
@@ -322,7 +322,7 @@ def check_ledger(memory: Ledger, projection: Projection, view: View) -> None:
     x_hat = memory.charge * math.exp(-age / tau)
     spikes = 1.0 + float(projection.counters[ar.ROW])
     slack = ROUNDINGS * EPS * spikes * spikes * abs(memory.jumps) + eq.GUARD_EPSILON
-    near = abs(memory.power - float(x_hat @ x_hat)) <= slack
+    near = abs(memory.power - float(x_hat @ (projection.positions * x_hat))) <= slack
     demand("N is the sum of squares", f"{where}.power", near, memory.power)
     positive = memory.jumps >= -eq.GUARD_EPSILON
     demand("J is a sum of squares", f"{where}.jumps", positive, memory.jumps)

@@ -161,6 +161,7 @@ class Projection:
     weights: Floats  # (S,)
     pre: Integers  # (S,) the two ends of every synapse
     post: Integers
+    positions: Floats  # (n_in,) how often a shared kernel sees it, else 1
     bounds: tuple[float, float] | None
     rate: float  # 1/s
     taus: tuple[float, float]  # s, of the rule's traces; 0 where there is none
