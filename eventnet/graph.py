@@ -121,11 +121,12 @@ def estimate(network: Network, rule: Rule | None = ANY_RULE) -> Estimate:
     plan = plan_of(network, rule)
     spike = dict.fromkeys((p.name for p in network.populations), 0.0)
     error_spike = {p.name: 0.0 for p in network.populations if plan.has_error[p.index]}
-    synapses = training = 0
+    synapses = training = weights = 0
     for q in network.projections:
         plastic, returns = plan.plastic[q.index], returns_errors(plan, q)
         n_in, n_out = q.shape
         synapses += q.synapses
+        weights += math.prod(q.weight_shape)
         training += q.synapses * (1 + plastic + returns)
         spike[q.source.name] += q.synapses / n_in * (1 + plastic)
         if q.target.name in error_spike:
@@ -133,7 +134,7 @@ def estimate(network: Network, rule: Rule | None = ANY_RULE) -> Estimate:
     return Estimate(
         neurons=sum(p.size for p in network.populations),
         synapses=synapses,
-        weight_bytes=WEIGHT_BYTES * synapses,
+        weight_bytes=WEIGHT_BYTES * weights,
         state_bytes=_state_bytes(network, plan),
         forward=synapses,
         training=training,
@@ -166,7 +167,7 @@ def _state_bytes(network: Network, plan: Plan) -> int:
             total += 8 * (LEDGER - 2) * n_out * (q.sparse and waits)
         if q.sparse:  # where rows and columns lie
             listed = returns_errors(plan, q) or (learns and not waits)
-            total += 4 * q.synapses + 8 * n_in
+            total += 4 * q.synapses * (1 if q.convolution is None else 2) + 8 * n_in
             total += 12 * q.synapses * listed + 8 * n_out * (listed or learns)
         total += 48 * (n_in * (q.delay > 0) + n_out * (q.error_delay > 0))  # spikes under way
     return total
@@ -271,6 +272,7 @@ def further(item: Population | Projection) -> list[str]:
             "error delay {:g} s": item.error_delay or None,
             "error step {:g}": item.own_error_step,
             "{:,} synapses": item.synapses if item.sparse else None,
+            "kernel {0.kernel[0]} x {0.kernel[1]}": item.convolution,
             "bounds {0[0]:g} to {0[1]:g}": item.bounds,
         }
     else:

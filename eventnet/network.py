@@ -182,6 +182,11 @@ class Projection:
         one = np.ones(self.source.size)
         return one if self.convolution is None else one * self.convolution.positions
 
+    def of_synapses(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return each synapse's weight, by rows, from an array of `weight_shape`."""
+        flat = weights.ravel()
+        return flat if self.convolution is None else flat[self.convolution.edges[2]]
+
     @property
     def name(self) -> str:
         """``"source -> target"``."""

@@ -444,11 +444,14 @@ class Simulation:
             self._engine.learning = on
 
     def weights(self, projection: Projection | str) -> Floats:
-        """Return a copy of a projection's present weights, (n_in, n_out); sparse: (synapses,)."""
+        """Return a copy of a projection's present weights, of its `Projection.weight_shape`."""
         return self._engine.weights(self.network.projection(projection).index)
 
     def edges(self, projection: Projection | str) -> Edges:
-        """Return the source and the target neuron of every synapse, in the order of `weights`."""
+        """Return the source and the target neuron of every synapse, in the order of `weights`.
+
+        Or, where they share a kernel, of `Projection.of_synapses`.
+        """
         return self.plan.ends(self.network.projection(projection).index)
 
     def set_weights(self, projection: Projection | str, weights: ArrayLike) -> None:

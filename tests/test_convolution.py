@@ -280,3 +280,104 @@ def check_counts(engine: ClockedEngine, oracle: Oracle, net: en.Network) -> None
         row = counters.projection[q.index]
         assert row[ar.FORWARD] == oracle.forward[q.source.name].events
         assert row[ar.COLUMN] == oracle.backward[q.target.name].events
+
+
+@pytest.mark.parametrize("step", [1e-2, 1e-4])
+def test_a_kernel_follows_the_gradient_of_the_dense_convolution(step: float) -> None:
+    # Inputs and targets are held, so that every decoded signal comes within a step of the dense one.
+    rng = np.random.default_rng(3)
+    first, second = GEOMETRIES[2], ((3, 3, 2), (3, 3, 3), (3, 3), (1, 1), (1, 1))
+    net = en.Network(tau=0.05)
+    net.sensor("x", first[0], step=step)
+    for name, geometry in (("h", first), ("g", second)):
+        net.layer(name, geometry[1], step=step, error_step=step)
+    net.output("y", 2, error_step=step)
+    kernels = [rng.normal(0, 0.3, (4, 5, 3, 2)), rng.normal(0, 0.4, (3, 3, 2, 3))]
+    readout = rng.normal(0, 0.3, (27, 2))
+    net.connect("x", "h", kernel=(4, 5), stride=(2, 3), padding=(1, 2), weights=kernels[0])
+    net.connect("h", "g", kernel=3, padding=1, weights=kernels[1])
+    net.connect("g", "y", weights=readout, plastic=False)
+    lr, ticks = 1e-6, 20
+    plan = make_plan(net, STDP(lr, cap=None), np.random.default_rng(0))
+    engine = ClockedEngine(plan, None, dt=TICK)
+    x, target = rng.normal(0, 1, 162), rng.normal(0, 1, 2)
+    engine.write(0, x, 0.0)
+    engine.write(3, target, 0.0)
+    engine.advance(engine.time_of(60), inclusive=True)
+    before = [engine.weights(q) for q in (0, 1)]
+    engine.advance(engine.time_of(60 + ticks), inclusive=True)
+    moved = [(engine.weights(q) - w) / (-lr * TICK * ticks) for q, w in enumerate(before)]
+
+    shared = [q.convolution for q in net.projections[:2]]
+    dense = [matrix(s, k) for s, k in zip(shared, kernels, strict=True) if s is not None]
+    h = np.maximum(x @ dense[0], 0.0)
+    g = np.maximum(h @ dense[1], 0.0)
+    of_g = (readout @ (g @ readout - target)) * (g > 0)
+    of_h = (dense[1] @ of_g) * (h > 0)
+    for s, found, outer in zip(shared, moved, (np.outer(x, of_h), np.outer(h, of_g)), strict=True):
+        assert s is not None
+        there = shares(s) >= 0
+        gradient = np.bincount(shares(s)[there], outer[there]).reshape(found.shape)
+        np.testing.assert_allclose(found, gradient, atol=10 * step * abs(gradient).max())
+
+
+def test_a_lazy_layer_goes_on_as_one_that_is_passed_over_as_a_whole() -> None:
+    rng = np.random.default_rng(4)
+    x = rng.normal(0, 1, (40, 72)) * (rng.random((40, 72)) < 0.1)
+    readings, outputs = {}, {}
+    for lazy in (True, False):
+        net, _ = chain(CHAINS[1], None)
+        plan = make_plan(net, STDP(1.0), np.random.default_rng(0))
+        engine = ClockedEngine(plan, None, dt=TICK)
+        if not lazy:
+            for p in range(4):
+                engine._wake(p)
+        engine.feed(0, en.Periodic(np.cumsum(x, axis=0), rate=1 / TICK))
+        engine.feed(3, en.Periodic(rng.normal(0, 1, (1, 3)) * 0 + 1.0, rate=1 / TICK))
+        engine.advance(engine.time_of(20))
+        saved = engine.state()
+        engine.advance(engine.time_of(30))
+        engine.restore(saved)
+        copy = engine.copy()
+        engine.set_bias(2, np.full(96, 0.1))  # a layer with a bias is never silent
+        assert bool(engine._state.lazy[1]) is lazy
+        assert not engine._state.lazy[2]
+        engine.advance(engine.time_of(30))
+        readings[lazy] = [engine.read(p, 0.0) for p in range(4)] + [engine.weights(1)]
+        copy.feed(0, en.Periodic(np.cumsum(x, axis=0)[20:], rate=1 / TICK))
+        outputs[lazy] = copy.outputs(3, 10)
+    for mine, other in zip(readings[True], readings[False], strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-9)
+    np.testing.assert_allclose(outputs[True], outputs[False], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("target", "form", "message"),
+    [
+        ((4, 4, 2), {"kernel": 3}, r"make \(2, 2, channels\) of \(4, 4, 1\)"),
+        ((2, 2, 2), {"pool": 2}, r"make \(2, 2, 1\) of \(4, 4, 1\)"),
+        ((2, 2, 2), {"kernel": 5}, r"kernel=5 on a -> b: larger than the padded image"),
+        ((2, 2, 2), {"kernel": 2, "stride": 0}, r"stride=0 on a -> b: must be a whole number"),
+        ((2, 2, 2), {"kernel": (2, 2, 1)}, r"kernel=\(2, 2, 1\) on a -> b"),
+        ((6, 6, 2), {"kernel": 1, "padding": 1}, r"padding=1 on a -> b: must be smaller"),
+        ((2, 2, 1), {"kernel": 3, "pool": 2}, "give one of kernel and pool"),
+        ((2, 2, 1), {"pool": 2, "weights": [[1.0]]}, "pool takes means"),
+        ((2, 2, 2), {"kernel": 3, "weights": np.zeros((2, 1, 3, 3))}, r"must be \(3, 3, 1, 2\)"),
+        ((2, 2, 2), {"kernel": 3, "fan_in": 2}, "a kernel says which synapses there are"),
+        ((2, 2, 2), {"stride": 2}, "stride and padding belong to a kernel"),
+        (8, {"kernel": 3}, r"give b its \(height, width, channels\) as size"),
+        ((2, 2), {"kernel": 3}, r"size=\(2, 2\) on b: must be a whole number"),
+    ],
+)
+def test_impossible_kernels_have_one_clear_message(target: Any, form: Any, message: str) -> None:
+    net = en.Network(tau=0.1)
+    net.sensor("a", (4, 4, 1), step=0.1)
+    with pytest.raises(en.ConfigError, match=message):
+        net.connect("a", net.layer("b", target, step=0.1), **form)
+
+
+def test_past_on_the_clock_refuses_a_kernel_that_learns() -> None:
+    net, _ = chain(CHAINS[0], None)
+    plan = make_plan(net, Past(0.1), np.random.default_rng(0))
+    with pytest.raises(en.ConfigError, match="layer0 -> layer1: on a clock Past keeps no products"):
+        ClockedEngine(plan, None, dt=TICK)

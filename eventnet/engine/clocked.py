@@ -560,7 +560,7 @@ def _check(plan: Plan) -> None:
             )
         if (q.sparse and q.convolution is None) or q.bounds is not None:
             raise ConfigError(
-                f"{q.name}: clocked projections are all to all or share a kernel, without bounds; "
+                f"{q.name}: clocked projections are all to all, without bounds, or share a kernel; "
                 "leave the clock"
             )
         past = plan.rule is not None and plan.rule.name == "Past"

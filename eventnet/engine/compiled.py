@@ -249,8 +249,7 @@ class CompiledEngine:
     def stored_weights(self, projection: int) -> NDArray[Any]:
         """Return a copy of its synapses' weights by rows, shape (synapses,), without what is owed."""
         weights = self._by_rows(projection).flatten()
-        shared = self.plan.projections[projection].convolution
-        return weights if shared is None else weights[shared.edges[2]]
+        return self.plan.projections[projection].of_synapses(weights)
 
     def _by_rows(self, projection: int) -> NDArray[Any]:
         """Return a view of a projection's weights, of its `weight_shape`, however they lie."""

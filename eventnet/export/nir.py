@@ -111,5 +111,5 @@ def _matrix(sim: Simulation, q: Projection) -> NDArray[np.float64]:
     if not q.sparse:
         return sim.weights(q)
     matrix = np.zeros(q.shape)
-    matrix[sim.edges(q)] = sim.weights(q)
+    matrix[sim.edges(q)] = q.of_synapses(sim.weights(q))
     return matrix

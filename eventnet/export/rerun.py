@@ -203,8 +203,8 @@ class RerunFile:
                 self._stream.log(entity, self._rerun.TextDocument(text), static=True)
                 continue
             weights = sim.weights(q)
-            if weights.ndim == 1:  # sparse: where there is no synapse the image shows 0
-                synapses, weights = weights, np.zeros(shape)
+            if q.sparse:  # where there is no synapse the image shows 0
+                synapses, weights = q.of_synapses(weights), np.zeros(shape)
                 weights[sim.edges(q)] = synapses
             pixels = np.ascontiguousarray(weights, np.float32).view(np.uint8).reshape(1, -1)
             form = self._rerun.components.ImageFormat(
