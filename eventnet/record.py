@@ -436,9 +436,9 @@ class Record:
 
     def _check_room(self, sim: Simulation) -> None:
         """Raise if not even weights and checkpoints will fit."""
-        synapses = sum(q.synapses for q in sim.plan.projections)
+        weights = sum(math.prod(q.weight_shape) for q in sim.plan.projections)
         copies = 2 + (KEPT + 1) * (self.every is not None)
-        _refuse_without_room(self.folder, 8.0 * synapses * copies, self._until)
+        _refuse_without_room(self.folder, 8.0 * weights * copies, self._until)
 
     def _check_size(self, sim: Simulation, begun: Begun, time: float) -> None:
         assert self.raster is not None

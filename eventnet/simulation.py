@@ -893,7 +893,8 @@ class Simulation:
 
     def built(self) -> dict[str, Any]:
         """Return what a checkpoint must agree with, as plain data."""
-        sparse = [(q, *self.plan.ends(q.index)) for q in self.plan.projections if q.sparse]
+        own = [q for q in self.plan.projections if q.sparse and q.convolution is None]
+        sparse = [(q, *self.plan.ends(q.index)) for q in own]
         return {
             "eventnet": __version__,
             **self.describe(),
