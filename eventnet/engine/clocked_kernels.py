@@ -405,5 +405,6 @@ def advance(
             seen = buffer.outputs[buffer.watched[1]]
             copy(seen, state.x[net.first[p] : net.first[p + 1]])
             if special is not None:
-                seen *= state.held[p]
+                for j in range(seen.shape[0]):
+                    seen[j] *= state.held[p]
             buffer.watched[1] += 1

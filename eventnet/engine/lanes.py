@@ -9,7 +9,7 @@ from numba import config, types
 from numba.core import cgutils
 from numba.core.extending import intrinsic
 
-from eventnet.engine.jit import Array, kernel
+from eventnet.engine.jit import Array, inlined
 
 LANES = 8
 """Numbers that are added together."""
@@ -47,7 +47,7 @@ if not config.DISABLE_JIT:
     add_lanes = _add_lanes
 
 
-@kernel
+@inlined
 def add_run(out: Array, at: int, row: Array, start: int, n: int, factor: float) -> None:
     """Add ``factor*row[start:start + n]`` to `out` from `at` on, in place; the two may not overlap."""
     scale = out.dtype.type(factor)
