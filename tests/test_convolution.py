@@ -126,9 +126,9 @@ ASYNCHRONOUS = ["actors", "compiled"]
 
 @pytest.mark.parametrize("engine", ASYNCHRONOUS)
 def test_without_learning_it_is_the_network_whose_synapses_are_its_own(engine: str) -> None:
-    ours = simulated(network(True, bias=0.1), None, engine).run(until=0.2)
-    theirs = simulated(network(False, bias=0.1), None, engine).run(until=0.2)
-    assert len(ours.raster) > 500
+    ours = simulated(network(True, bias=0.1), None, engine).run(until=0.1)
+    theirs = simulated(network(False, bias=0.1), None, engine).run(until=0.1)
+    assert len(ours.raster) > 300
     for mine, other in zip(ours.raster.arrays(), theirs.raster.arrays(), strict=True):
         np.testing.assert_array_equal(mine, other)
     for name in ("a -> b", "c -> d"):

@@ -253,8 +253,8 @@ class ClockedEngine:
     def read(self, population: int, time: float) -> Floats:
         """Return what the last tick left, shape (size,): a reading, ``h(z)``, or an output's z."""
         a, b = self._net.first[population], self._net.first[population + 1]
-        x: Floats = self._state.x[a:b].astype(np.float64)
-        return x * self._state.held[population]
+        x: Floats = self._state.x[a:b] * self._state.held[population]
+        return x
 
     # -- what is learned ---------------------------------------------------------------------------
 
@@ -292,7 +292,7 @@ class ClockedEngine:
         stored = self._weights[net.weight_first[q] : net.weight_first[q + 1]]
         shared = self.plan.projections[q].convolution
         if shared is not None:
-            return kernel_layout.gathered(shared, stored.astype(np.float64))
+            return kernel_layout.gathered(shared, stored).astype(np.float64)
         if net.flipped[q]:
             return np.ascontiguousarray(stored.reshape(n_out, n_in).T, dtype=np.float64)
         weights: Floats = stored.reshape(n_in, n_out).astype(np.float64)
@@ -695,6 +695,8 @@ def _net(plan: Plan, dt: float, adapt: float) -> layout.Net:
         geometry=np.array([kernel_layout.geometry(own) for own in shared], dtype=np.int64).reshape(
             len(projs), kernel_layout.GEOMETRY
         ),
+        seen_first=arrays.offsets([len(kernel_layout.seen_from(own)) for own in shared]),
+        seen=np.array([n for own in shared for n in kernel_layout.seen_from(own)], dtype=np.int64),
         change_first=arrays.offsets([n * on for n, on in zip(sizes_of, taught, strict=True)]),
         position_first=arrays.offsets([len(n) for n in seen]),
         position=np.concatenate([np.zeros(0), *seen]).astype(plan.dtype),

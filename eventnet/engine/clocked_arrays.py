@@ -95,6 +95,8 @@ class Net(NamedTuple):
     synapses: Array  # (Q,) how many
     shared: Array  # (Q,) bool: of a kernel that passes over images
     geometry: Array  # (Q, GEOMETRY) of the kernel, zeros: none
+    seen_first: Array  # (Q+1,) into seen
+    seen: Array  # what sees each row and column of a kernel's source
     change_first: Array  # (Q+1,) offset of what a tick teaches a kernel
     position_first: Array  # (Q+1,) into position
     position: Array  # of the target's positions, how many see a source neuron

@@ -37,9 +37,9 @@ def arrive(
             if net.shared[q]:
                 crossed = counts.projection[q, CROSSED : CROSSED + 2]
                 unit = state.beta[src]
-                pass_rows(
-                    net.geometry[q], w, out, spike, n_spikes, count, unit, False, crossed, mark
-                )
+                seen = net.seen[net.seen_first[q] : net.seen_first[q + 1]]
+                shape = net.geometry[q]
+                pass_rows(shape, seen, w, out, spike, n_spikes, count, unit, False, crossed, mark)
                 continue
             mark[:] = True
         if net.flipped[q]:

@@ -9,6 +9,8 @@ both teach in a tick is summed in two arrays that lie alike (`Scratch.change`) a
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,6 +36,9 @@ IN_HEIGHT, IN_WIDTH, IN_CHANNELS, OUT_HEIGHT, OUT_WIDTH, OUT_CHANNELS = range(6)
 HEIGHT, WIDTH, STRIDE_Y, STRIDE_X, PADDING_Y, PADDING_X, POOLING = range(6, 13)
 GEOMETRY = 13
 
+# Numbers about each row and column of the source in `seen_from`.
+ROWS, COLUMNS = 2, 3
+
 
 def geometry(shared: Convolution | None) -> list[int]:
     """Return a projection's geometry as kernels take it; zeros: it has no kernel."""
@@ -49,6 +54,27 @@ def column_order(shared: Convolution) -> list[int]:
     return [x for phase in range(stride) for x in reversed(range(phase, width, stride))]
 
 
+def seen_from(shared: Convolution | None) -> list[int]:
+    """Return what sees each row and each column of the source.
+
+    Of each row the first and the last row of the target; then of each column the first column of the
+    target, how many there are, and where the kernel's columns for them begin (`column_order`).
+    """
+    found: list[int] = []
+    if shared is None:
+        return found
+    (down, right), (above, before) = shared.stride, shared.padding
+    for y in range(above, above + shared.source[0]):
+        top = max((y - shared.kernel[0]) // down + 1, 0)
+        found += [top, min(y // down, shared.target[0] - 1)]
+    order = column_order(shared)
+    for x in range(before, before + shared.source[1]):
+        columns = [to for to in range(shared.target[1]) if 0 <= x - to * right < shared.kernel[1]]
+        start = order.index(x - columns[0] * right) if columns else 0
+        found += [min(columns, default=0), len(columns), start]
+    return found
+
+
 def laid_out(shared: Convolution, weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return a kernel by rows and then by columns."""
     ordered = weights[:, column_order(shared)]
@@ -58,7 +84,7 @@ def laid_out(shared: Convolution, weights: NDArray[np.float64]) -> NDArray[np.fl
     return np.concatenate([rows.ravel(), columns.ravel()])
 
 
-def gathered(shared: Convolution, stored: NDArray[np.float64]) -> NDArray[np.float64]:
+def gathered(shared: Convolution, stored: NDArray[Any]) -> NDArray[Any]:
     """Return the kernel that lies by rows at the beginning of `stored`."""
     n, back = len(stored) // 2, np.argsort(column_order(shared))
     if shared.pooling:
@@ -71,6 +97,7 @@ def gathered(shared: Convolution, stored: NDArray[np.float64]) -> NDArray[np.flo
 @kernel
 def pass_rows(
     shape: Array,
+    seen: Array,
     weights: Array,
     image: Array,
     spike: Array,
@@ -84,37 +111,31 @@ def pass_rows(
     """Add ``amplitude*count`` times the patches of `n` spikes to the target `image` (Eq. 8).
 
     With `teach` the other way round: add what the image holds there to the kernel. `counts` takes the
-    synapses that were crossed, and the same times ``|count|``; `mark` the blocks that were reached.
+    synapses that were crossed, and the same times ``|count|``; `mark` the blocks that were reached. `seen`
+    is that of `seen_from`.
     """
     channels, to_channels = shape[IN_CHANNELS], shape[OUT_CHANNELS]
     height, width = shape[HEIGHT], shape[WIDTH]
-    stride_y, stride_x = shape[STRIDE_Y], shape[STRIDE_X]
-    wide, pooling = shape[OUT_WIDTH], shape[POOLING] != 0
+    wide, pooling, stride = shape[OUT_WIDTH], shape[POOLING] != 0, shape[STRIDE_Y]
     run = 1 if pooling else to_channels
+    across = shape[IN_WIDTH] * channels
+    per_row, per_pixel = 1.0 / across, 1.0 / channels
     for m in range(n):
         i = spike[m]
         s = amplitude * count[i]
-        pixel = i // channels
-        channel = i - pixel * channels
-        y = pixel // shape[IN_WIDTH]
-        x = pixel - y * shape[IN_WIDTH] + shape[PADDING_X]
-        y += shape[PADDING_Y]
-        last = x // stride_x  # the last column of the target that sees it, by the phase's first
-        phase = x - last * stride_x
-        if phase >= width:
-            continue
-        among = (width - phase + stride_x - 1) // stride_x
-        first = max(last - among + 1, 0)
-        n_x = min(last, wide - 1) - first + 1
+        y = int((i + 0.5) * per_row)  # a division of whole numbers takes as long as a run
+        x = int((i - y * across + 0.5) * per_pixel)
+        channel = i - y * across - x * channels
+        top, bottom = seen[ROWS * y], seen[ROWS * y + 1]
+        x = ROWS * shape[IN_HEIGHT] + COLUMNS * x
+        first, n_x, start = seen[x], seen[x + 1], seen[x + 2]
         if n_x <= 0:
             continue
-        start = width // stride_x * phase + min(phase, width % stride_x) + first - last + among - 1
         if not pooling:
             start += channel * height * width
-        top = max((y - height) // stride_y + 1, 0)
-        bottom = min(y // stride_y, shape[OUT_HEIGHT] - 1)
+        y += shape[PADDING_Y]
         for to in range(top, bottom + 1):
-            row = (start + (y - to * stride_y) * width) * run
+            row = (start + (y - to * stride) * width) * run
             at = (to * wide + first) * to_channels
             if pooling:
                 for k in range(n_x):
@@ -149,13 +170,15 @@ def pass_columns(
     height, width = shape[HEIGHT], shape[WIDTH]
     wide, pooling = shape[IN_WIDTH], shape[POOLING] != 0
     run = 1 if pooling else of_channels
+    across = shape[OUT_WIDTH] * channels
+    per_row, per_pixel = 1.0 / across, 1.0 / channels
     for m in range(n):
         j = spike[m]
         s = amplitude * count[j]
-        pixel = j // channels
-        channel = j - pixel * channels
-        y = pixel // shape[OUT_WIDTH]
-        x = (pixel - y * shape[OUT_WIDTH]) * shape[STRIDE_X] - shape[PADDING_X]
+        y = int((j + 0.5) * per_row)
+        x = int((j - y * across + 0.5) * per_pixel)
+        channel = j - y * across - x * channels
+        x = x * shape[STRIDE_X] - shape[PADDING_X]
         y = y * shape[STRIDE_Y] - shape[PADDING_Y]
         first = max(-x, 0)
         n_x = min(wide - x, width) - first
@@ -258,6 +281,7 @@ def teach_kernels(net: Net, state: State, weights: Array, scratch: Scratch, coun
                 else:
                     pass_rows(
                         net.geometry[q],
+                        net.seen[net.seen_first[q] : net.seen_first[q + 1]],
                         change[:half],
                         state.kernel_post[c:d],
                         scratch.spike[a:b],

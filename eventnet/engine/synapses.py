@@ -90,11 +90,12 @@ class Synapses:
             self.columns[j].append((i, len(self.targets[i])))
             self.targets[i].append(j)
         begin = np.cumsum([0, *map(len, self.targets)]).tolist()
-        self.share: list[Sequence[int]] = [range(*ends) for ends in pairwise(begin)]
+        rows = [range(*ends) for ends in pairwise(begin)]
+        self.share: list[Sequence[int]] = list(rows)
         self.positions: list[float] = projection.positions.tolist()
         if projection.convolution is not None:
             shared = projection.convolution.edges[2].tolist()
-            self.share = [shared[row.start : row.stop] for row in self.share]
+            self.share = [shared[row.start : row.stop] for row in rows]
         self.flat: list[float] = []
         self._set(weights)
         self.rule, self.lr, self.t0 = rule, lr, t0
@@ -164,16 +165,16 @@ class Synapses:
         self.flat, self.memory, self.bookings = kept
         return found
 
+    @weights.setter
+    def weights(self, weights: Floats) -> None:
+        self._catch_up()  # what is owed so far belongs to the weights that go
+        self._set(np.asarray(weights, dtype=np.float64))
+
     def _catch_up(self) -> None:
         """Bring all rows up to date."""
         if self.rule is not None:
             for i in range(self.source.size):
                 self.rule.bring_up_to_date(self, i)
-
-    @weights.setter
-    def weights(self, weights: Floats) -> None:
-        self._catch_up()  # what is owed so far belongs to the weights that go
-        self._set(np.asarray(weights, dtype=np.float64))
 
     # -- saving ------------------------------------------------------------------------------------
 
