@@ -111,8 +111,8 @@ def pass_rows(
     """Add ``amplitude*count`` times the patches of `n` spikes to the target `image` (Eq. 8).
 
     With `teach` the other way round: add what the image holds there to the kernel. `counts` takes the
-    synapses that were crossed, and the same times ``|count|``; `mark` the blocks that were reached. `seen`
-    is that of `seen_from`.
+    synapses that were crossed, and the same times ``|count|``; `mark` the blocks that were reached.
+    `seen` is that of `seen_from`.
     """
     channels, to_channels = shape[IN_CHANNELS], shape[OUT_CHANNELS]
     height, width = shape[HEIGHT], shape[WIDTH]
