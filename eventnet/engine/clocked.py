@@ -423,6 +423,7 @@ class ClockedEngine:
                 if name == "flags":
                     fresh[1] = self._state.flags[1]
                 getattr(self._state, name)[...] = fresh
+        self._clear_room()
         for counts in self._counts:
             counts[...] = 0
         self._feeds.rewind()
@@ -441,8 +442,7 @@ class ClockedEngine:
         for k, v in saved["state"].items():
             getattr(self._state, k)[...] = v
         self._forget_spikes()
-        for name in ("arrived", "returned", "mark", "error_mark", "change"):
-            getattr(self._scratch, name)[:] = 0
+        self._clear_room()
         self._weights[...] = saved["weights"]
         for k, v in saved["counts"].items():
             getattr(self._counts, k)[...] = v
@@ -515,6 +515,11 @@ class ClockedEngine:
         self._scratch.error_count[:] = 0
         self._scratch.error_spikes[:] = 0
         self._scratch.error_quanta[:] = 0
+
+    def _clear_room(self) -> None:
+        """Clear what a tick that diverged has left."""
+        for name in ("arrived", "returned", "mark", "error_mark", "change"):
+            getattr(self._scratch, name)[:] = 0
 
     def _book(self) -> None:
         for q in np.flatnonzero(self._net.late).tolist():
