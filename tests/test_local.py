@@ -131,9 +131,11 @@ def test_arrivals_that_are_no_numbers_diverge_and_leave_nothing(neurons: int) ->
     assert np.isnan(sim._engine._scratch.arrived[:neurons]).all()
 
 
-def test_engines_agree_where_a_packet_is_delivered_in_blocks() -> None:
-    spikes, _, compiled = simulate("compiled", blocks())
-    others, _, actors = simulate("actors", blocks())
+@pytest.mark.parametrize("shared", [False, True])
+def test_engines_agree_where_a_packet_is_delivered_in_blocks(shared: bool) -> None:
+    one = pixels() if shared else blocks()
+    spikes, _, compiled = simulate("compiled", one)
+    others, _, actors = simulate("actors", one)
     compiled._check()
     actors._check()
     for a, b in zip(spikes, others, strict=True):
@@ -156,6 +158,24 @@ def blocks() -> Case:
     times = np.repeat([0.0, 0.01, 0.02], [1, 8, 4])
     trains = {
         0: en.SpikeTrain(times, np.r_[0, :8, :4], rng.choice([-2, -1, 1, 3], 13)),
+        1: en.SpikeTrain(np.zeros(4), np.arange(4), np.ones(4)),
+    }
+    return Case(net, trains, None, 0, local=1, until=0.1)
+
+
+def pixels() -> Case:
+    """Kernels that make an image of more than one block of small ones; few spikes, then many."""
+    rng = np.random.default_rng(0)
+    channels = (BLOCK + 1000) // 16
+    net = en.Network(tau=TAU)
+    net.source("s", (5, 5, 1), step=0.2)
+    net.source("d", (4, 4, 1), step=0.2)
+    net.layer("h", (4, 4, channels), step=0.05)
+    net.connect("s", "h", kernel=2)
+    net.connect("d", "h", kernel=1, delay=0.01)
+    times = np.repeat([0.0, 0.01, 0.02], [1, 25, 4])
+    trains = {
+        0: en.SpikeTrain(times, np.r_[0, :25, :4], rng.choice([-2, -1, 1, 3], 30)),
         1: en.SpikeTrain(np.zeros(4), np.arange(4), np.ones(4)),
     }
     return Case(net, trains, None, 0, local=1, until=0.1)

@@ -178,7 +178,7 @@ def gather_local(
 def expected(p: int, net: Net, scratch: Scratch, flights: Flights) -> float:
     """Return how many synapses this instant's spikes to `p` have, if their rows are of mean length.
 
-    0 if there are more rows than room.
+    0 if there are more rows than room, or weights that do not lie in rows: `list_rows` cannot list them.
     """
     rows, synapses = 0, 0.0
     for k in range(net.in_first[p], net.in_first[p + 1]):
@@ -187,6 +187,8 @@ def expected(p: int, net: Net, scratch: Scratch, flights: Flights) -> float:
         _, _, _, spikes = arriving(
             q, net.projection[q].delay, source, net.first, scratch.fired, flights
         )
+        if spikes > 0 and net.projection[q].shared:
+            return 0.0
         rows += spikes
         mean = (net.weight_first[q + 1] - net.weight_first[q]) / (
             net.first[source + 1] - net.first[source]
