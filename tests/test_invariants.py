@@ -980,7 +980,7 @@ def _(engine: Any) -> None:
 
 @breaks("weights within their bounds: a -> biased.weights[2]", "actors")
 def _(engine: Any) -> None:
-    engine._synapses[1].rows[0][2] = -1.5
+    engine._synapses[1].flat[2] = -1.5
 
 
 @breaks("N is the sum of squares: a -> plain.power", "actors")
