@@ -184,7 +184,7 @@ def _stages(
             scratch.fired.neuron[first + m] = rows[k % rows.shape[0], m]
             scratch.fired.quanta[first + m] = 1.0
         scratch.fired.number[source] = n
-        gather(target, net, state, weights, flights, scratch, counters)
+        gather(target, net, state, weights, flights, scratch, counters, None)
         if learn:
             fired, errors = scratch.fired, scratch.errors
             parts = (net, state, weights, flights, fired, errors, scratch, counters)

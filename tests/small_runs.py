@@ -76,7 +76,7 @@ def test_a_target_on_few_images(
         mnist_data.test_images[:10],
         mnist_data.test_labels[:10],
     )
-    monkeypatch.setattr(rows, "data", lambda: few)
+    monkeypatch.setattr(rows, "data", lambda quick=False: few)
     monkeypatch.setattr(rows, "QUICK_SAMPLES", 6)
     done = reproduce.run(target, quick=True, folder=tmp_path)
     assert all(np.isfinite(number.here) for number in done.numbers)

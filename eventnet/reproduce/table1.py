@@ -42,7 +42,7 @@ PRINTED = {
 
 def run(quick: bool, folder: Path | None = None) -> Result:
     """Train 16 spiking networks and a perceptron beside each; on few images if quick."""
-    mnist = rows.data()
+    mnist = rows.data(quick)
     trials = {}
     for preset in PRESET_NAMES:
         for order in ORDERS:
