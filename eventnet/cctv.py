@@ -66,17 +66,17 @@ class Settings:
         Over what is learned.
     """
 
-    tau: float = 0.3
+    tau: float = 0.5
     error_tau: float = 0.3
-    step: float = 0.17
-    hidden_step: float = 0.25
-    mean_step: float = 0.02
+    step: float = 0.33
+    hidden_step: float = 0.35
+    mean_step: float = 0.05
     error_step: float = 0.2
     mean_error_step: float = 0.1
-    hidden_error_step: float = 0.02
+    hidden_error_step: float = 0.1
     lr: float = 0.01
     dense_lr: float = 0.01
-    passes: int = 12
+    passes: int = 8
 
 
 class Watched(NamedTuple):
