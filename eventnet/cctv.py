@@ -306,10 +306,12 @@ class Dense:
         self.done += 1
         return time.perf_counter() - begin
 
-    def read(self) -> Floats:
-        """Return what is read at each frame that is scored, (m, 4)."""
+    def read(self) -> tuple[Floats, float]:
+        """Return what is read at each frame that is scored, (m, 4), and the wall time, s."""
         scored = range(self.task.learned, len(self.task.codes))
-        return np.array([self.net.outputs(self.pixels(k)) for k in scored], dtype=np.float64)
+        begin = time.perf_counter()
+        said = [self.net.outputs(self.pixels(k)) for k in scored]
+        return np.array(said, dtype=np.float64), time.perf_counter() - begin
 
     def skipping(self, every: int = 10) -> tuple[float, float]:
         """Return the multiply-adds a frame, learning and reading, if zeros are skipped.

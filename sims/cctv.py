@@ -51,7 +51,7 @@ def run(p: Parameters, session: Session) -> Outcome:
     if p.dense:
         for _ in range(settings.passes):
             dense.learn()
-        said = {"r2": task.r2(dense.read())}
+        said = {"r2": task.r2(dense.read()[0])}
         skipping, forward = dense.skipping()
         baselines = {
             "the same network dense, SGD": said

@@ -29,6 +29,7 @@ TARGETS = {
     "table1": "Appendix F: two orders, four depths, beside the perceptron",
     "sigma_delta": "O'Connor and Welling (2016b): changes alone, kp = 0, on both orders",
     "rates": "section 1, example 2: cost against the rate of the sensors, beside the dense network",
+    "cctv": "convolutions on a camera's pixels learn what moves, beside the same network dense",
 }
 
 SHORT = ("fig1", "fig2", "fig3", "fig4", "fig9")
