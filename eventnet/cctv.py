@@ -36,9 +36,6 @@ WIDTH, HEIGHT = 192, 144
 KERNELS = ((5, 8), (3, 12), (3, 12))
 """Side and channels of each convolution."""
 
-GAIN = 2.5
-"""What the weights of a channel sum to, on average, before learning."""
-
 SHARE, CHOOSING = 0.7, 0.8
 """Of the video, to learn; of that, to learn while settings are chosen."""
 
@@ -77,8 +74,8 @@ class Settings:
     error_step: float = 0.2
     mean_error_step: float = 0.1
     hidden_error_step: float = 0.1
-    lr: float = 0.02
-    dense_lr: float = 0.02
+    lr: float = 0.01
+    dense_lr: float = 0.01
     passes: int = 8
 
 
@@ -176,8 +173,7 @@ def explained(told: Floats, truth: Floats) -> float:
 def network(shape: tuple[int, int, int], settings: Settings, seed: int) -> Network:
     """Return the network: pixels, three convolutions, means of quarters, output (2, 2, 1).
 
-    Kernels are sizes of normal numbers, which sum to some `GAIN` a channel: the network begins as sums
-    over what moves. From numbers of both signs spiking and dense learn to tell new frames less well.
+    Kernels are drawn from N(0, 2/n_in), that of the output from N(0, 1/n_in).
     """
     rng = np.random.default_rng(seed)
     p, error_tau = settings, settings.error_tau
@@ -193,7 +189,7 @@ def network(shape: tuple[int, int, int], settings: Settings, seed: int) -> Netwo
             error_step=p.hidden_error_step,
             error_tau=error_tau,
         )
-        kernel = _drawn(rng, (side, side, of, channels))
+        kernel = rng.normal(0, np.sqrt(2 / (side * side * of)), (side, side, of, channels))
         net.connect(at, conv, kernel=side, stride=2, padding=side // 2, weights=kernel)
         at, of = conv, channels
     mean = net.layer(
@@ -206,13 +202,8 @@ def network(shape: tuple[int, int, int], settings: Settings, seed: int) -> Netwo
     )
     net.connect(at, mean, pool=(height // 2, width // 2))
     moving = net.output("moving", (2, 2, 1), error_step=p.error_step, error_tau=error_tau)
-    net.connect(mean, moving, kernel=1, weights=_drawn(rng, (1, 1, of, 1)))
+    net.connect(mean, moving, kernel=1, weights=rng.normal(0, np.sqrt(1 / of), (1, 1, of, 1)))
     return net
-
-
-def _drawn(rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-    size = np.abs(rng.normal(size=shape))
-    return np.asarray(size * (GAIN / (np.sqrt(2 / np.pi) * np.prod(shape[:-1]))))
 
 
 class Spiking:
