@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -200,3 +201,16 @@ def test_the_scenario_says_what_both_are_worth(tmp_path: Path) -> None:
     assert summary["metrics"]["r2"] > summary["baselines"]["the mean of what is learned"]["r2"]
     assert 0 < skipping["additions a frame"] < dense["additions a frame"]
     assert summary["error"] == 1 - summary["metrics"]["r2"]
+
+
+def test_the_committed_results_hold_what_is_claimed_of_them() -> None:
+    kept = Path(__file__).resolve().parent.parent / "docs" / "results" / "paper" / "cctv.json"
+    document = json.loads(kept.read_text(encoding="utf-8"))
+    found = {row["what"]: row["here"] for row in document["numbers"]}
+    assert not document["record"]["quick"]
+    assert found["1 - R2, spiking over dense"] <= 1.1
+    assert found["spiking: R2"] > found["the mean of what is learned: R2"]
+    assert found["spiking, learning, over dense, reading: %"] <= 20
+    # PyTorch takes the same steps.
+    assert found["dense, PyTorch: R2"] == pytest.approx(found["dense, NumPy: R2"], abs=1e-3)
+    assert found["spiking, learning: us a frame"] < found["dense, PyTorch, learning: us a frame"]
