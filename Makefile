@@ -47,8 +47,8 @@ lowest:  ## Test with the lowest versions that pyproject.toml declares, in .venv
 coverage: $(VENV)/installed-dev  ## Measure the branches that tests reach, without the JIT, on small networks
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest -q tests/test_jit.py tests/test_bound.py
-	@NUMBA_DISABLE_JIT=1 HYPOTHESIS_PROFILE=few $(BIN)/coverage run -m pytest -q -n 2 @tests/large.txt \
-	  tests eventnet tests/small_runs.py
+	@NUMBA_DISABLE_JIT=1 HYPOTHESIS_PROFILE=few $(BIN)/coverage run -m pytest -q -n 2 @tests/large.txt
+	@NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest -q -n 2 tests/small_runs.py
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 

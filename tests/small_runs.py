@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from eventnet import reproduce
+from eventnet import cctv, reproduce
 from eventnet.bench import command
 from eventnet.cli import main
-from eventnet.data import mnist
+from eventnet.data import fetch, mnist
 from eventnet.reproduce import LONG, rates, rows
 from eventnet.scenario import execute, load
 
@@ -81,6 +81,14 @@ def test_a_target_on_few_images(
     done = reproduce.run(target, quick=True, folder=tmp_path)
     assert all(np.isfinite(number.here) for number in done.numbers)
     assert done.figure.axes
+
+
+def test_pixels_of_four_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = cctv.watch(fetch("vtest") / "vtest.avi", 32, 32)
+    few = seen._replace(codes=seen.codes[:40], y=seen.y[:40], learned=28)
+    monkeypatch.setattr("eventnet.reproduce.cctv.watch", lambda path: few)
+    done = reproduce.run("cctv", quick=True)
+    assert all(np.isfinite(number.here) for number in done.numbers)
 
 
 def test_rates_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
