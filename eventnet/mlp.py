@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from numba import njit
+from numba import njit, types
+from numba.extending import overload
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from eventnet.engine.arrays import aligned, offsets
@@ -208,13 +209,13 @@ class Mlp:
         dense[BACKWARD, 0] = 0
         return MultiplyAdds(samples, dense, self._skipped[row].copy())
 
-    def train(self, images: Bytes, labels: ArrayLike, order: ArrayLike, lr: float) -> float:
+    def train(self, images: Array, labels: ArrayLike, order: ArrayLike, lr: float) -> float:
         """Learn from the images in the given order, one step each: an epoch.
 
         Parameters
         ----------
-        images : ndarray of uint8, shape (n, n_in)
-            Read in place, a row at a time.
+        images : ndarray of uint8, or of the perceptron's dtype, shape (n, n_in)
+            Bytes stand for parts of 255, numbers for themselves. Read in place, a row at a time.
         labels : array_like of int, shape (n,), or of float, shape (n, n_out)
             Classes, or targets of the outputs.
         order : array_like of int
@@ -264,12 +265,13 @@ class Mlp:
         self._skipped[0] += counts
         return float(loss) / max(len(places), 1)
 
-    def predict(self, images: Bytes) -> Ints:
+    def predict(self, images: Array) -> Ints:
         """Return the likeliest label of each image, the first on ties.
 
         Parameters
         ----------
-        images : ndarray of uint8, shape (n, n_in)
+        images : ndarray, shape (n, n_in)
+            As in `train`.
 
         Returns
         -------
@@ -284,12 +286,13 @@ class Mlp:
         self._read(images, labels, self._no_outputs())
         return labels
 
-    def outputs(self, images: Bytes) -> Floats:
+    def outputs(self, images: Array) -> Floats:
         """Return z of the output layer for each image.
 
         Parameters
         ----------
-        images : ndarray of uint8, shape (n, n_in)
+        images : ndarray, shape (n, n_in)
+            As in `train`.
 
         Returns
         -------
@@ -305,7 +308,7 @@ class Mlp:
         self._read(images, np.empty(len(images), np.int64), outputs)
         return outputs
 
-    def _read(self, images: Bytes, labels: Ints, outputs: Floats) -> None:
+    def _read(self, images: Array, labels: Ints, outputs: Floats) -> None:
         counts = self._skipped[1, FORWARD]
         _predict(
             self._checked(images),
@@ -331,12 +334,12 @@ class Mlp:
             raise ConfigError(f"targets of shape {targets.shape}: must be (n, {n_out})")
         return np.empty(0, np.int64), targets.astype(self._net.weights.dtype)
 
-    def _checked(self, images: Bytes) -> Bytes:
-        width = int(self._net.sizes[0])
-        if images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != width:
+    def _checked(self, images: Array) -> Array:
+        width, own = int(self._net.sizes[0]), self._net.weights.dtype
+        if images.dtype not in (np.uint8, own) or images.ndim != 2 or images.shape[1] != width:
             raise ConfigError(
-                f"images of type {images.dtype} and shape {images.shape}: must be uint8 of shape "
-                f"(n, {width})"
+                f"images of type {images.dtype} and shape {images.shape}: must be uint8 or {own} of "
+                f"shape (n, {width})"
             )
         return images
 
@@ -432,6 +435,23 @@ def _scratch(sizes: Ints, dtype: np.dtype[Any]) -> _Scratch:
     )
 
 
+def _value(pixel: Any, shade: Array) -> Any:
+    """Return what a pixel stands for: a byte's shade, or itself."""
+    return shade[pixel] if isinstance(pixel, np.integer) else pixel
+
+
+@overload(_value, inline="always")
+def _compiled_value(pixel: Any, shade: Any) -> Any:
+    # Numba wants the signatures alike, annotations too.
+    def looked_up(pixel: Any, shade: Any) -> Any:
+        return shade[pixel]
+
+    def itself(pixel: Any, shade: Any) -> Any:
+        return pixel
+
+    return looked_up if isinstance(pixel, types.Integer) else itself
+
+
 @_kernel
 def _lit(image: Array) -> int:
     """Return how many pixels are not 0."""
@@ -452,7 +472,7 @@ def _list_pixels(last: Array, image: Array, skip: bool, begins: bool, s: _Scratc
         s.old[n_old] = i
         n_old += before and not now
         s.new[n_new] = i
-        s.ink[n_new] = s.shade[image[i]]
+        s.ink[n_new] = _value(image[i], s.shade)
         n_new += now and not before
         s.both[n_both] = i
         n_both += before and now
@@ -467,7 +487,7 @@ def _update_pixels(
     n = e.size
     for i in pixels:
         row = w[i * n : i * n + n]
-        c = lr * shade[image[i]]
+        c = lr * _value(image[i], shade)
         for j in range(n):
             row[j] -= c * e[j]
 
@@ -491,9 +511,14 @@ def _update_and_add_pixels(
         i0, i1, i2, i3 = pixels[k], pixels[k + 1], pixels[k + 2], pixels[k + 3]
         r0, r1 = w[i0 * n : i0 * n + n], w[i1 * n : i1 * n + n]
         r2, r3 = w[i2 * n : i2 * n + n], w[i3 * n : i3 * n + n]
-        c0, c1 = lr * shade[last[i0]], lr * shade[last[i1]]
-        c2, c3 = lr * shade[last[i2]], lr * shade[last[i3]]
-        x0, x1, x2, x3 = shade[image[i0]], shade[image[i1]], shade[image[i2]], shade[image[i3]]
+        c0, c1 = lr * _value(last[i0], shade), lr * _value(last[i1], shade)
+        c2, c3 = lr * _value(last[i2], shade), lr * _value(last[i3], shade)
+        x0, x1, x2, x3 = (
+            _value(image[i0], shade),
+            _value(image[i1], shade),
+            _value(image[i2], shade),
+            _value(image[i3], shade),
+        )
         for j in range(n):
             w0, w1 = r0[j] - c0 * e[j], r1[j] - c1 * e[j]
             w2, w3 = r2[j] - c2 * e[j], r3[j] - c3 * e[j]
@@ -501,7 +526,7 @@ def _update_and_add_pixels(
             z[j] += x0 * w0 + x1 * w1 + x2 * w2 + x3 * w3
     for k in range(whole, pixels.size):
         i = pixels[k]
-        row, c, x = w[i * n : i * n + n], lr * shade[last[i]], shade[image[i]]
+        row, c, x = w[i * n : i * n + n], lr * _value(last[i], shade), _value(image[i], shade)
         for j in range(n):
             row[j] -= c * e[j]
             z[j] += x * row[j]

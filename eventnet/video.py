@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,7 +53,7 @@ class Video(NamedTuple):
     moving: Floats
 
 
-def _opencv() -> Any:
+def opencv() -> Any:
     """Import and return OpenCV, on one thread: on a busy machine several wait for each other."""
     cv2 = needed("cv2", "video", "video files")
     cv2.setNumThreads(1)
@@ -71,7 +71,7 @@ def pictures(path: Path) -> Iterator[tuple[float, Bytes]]:
         If the file is not there or cannot be decoded, in whole or in part, frames differ in size, or time
         does not rise.
     """
-    cv2 = _opencv()
+    cv2 = opencv()
     if not Path(path).is_file():
         raise DataError(f"{path}: no such file; name a video")
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
@@ -123,7 +123,7 @@ def read(path: Path, width: int = 64, height: int = 48) -> Video:
     DataError
         As `pictures`.
     """
-    cv2 = _opencv()
+    cv2 = opencv()
     subtractor = cv2.createBackgroundSubtractorMOG2(**SUBTRACTOR)
     times, frames, moving = [], [], []
     for time, picture in pictures(path):
@@ -157,8 +157,6 @@ def quarters(mask: NDArray[np.bool_]) -> Floats:
 def load(path: Path, width: int = 64, height: int = 48) -> Video:
     """Return `read` from the cache of data sets, or do it and keep it there.
 
-    The kept file's name is the SHA-256 of the video's, of OpenCV's version and of all settings.
-
     Raises
     ------
     ConfigError, DataError
@@ -166,28 +164,64 @@ def load(path: Path, width: int = 64, height: int = 48) -> Video:
     RunFolderError
         If the file cannot be written.
     """
+    settings = (width, height, opencv().__version__, sorted(SUBTRACTOR.items()))
+    made = kept("video", path, settings, lambda: read(path, width, height)._asdict())
+    return Video(**made)
+
+
+def kept(
+    folder: str, path: Path, settings: tuple[Any, ...], make: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """Return arrays that were made of a video, from the cache of data sets, or make and keep them.
+
+    The kept file's name is the SHA-256 of the video's and of all settings.
+
+    Parameters
+    ----------
+    folder : str
+        Of the cache.
+    path : Path
+        The video.
+    settings : tuple
+        All else that the arrays depend on.
+    make : callable
+        Returns them by name.
+
+    Raises
+    ------
+    DataError
+        If there is no such video.
+    RunFolderError
+        If the file cannot be written.
+    """
     cache = _cache()
     if cache is None:
-        return read(path, width, height)
-    kept = cache / "video" / f"{_digest(path, width, height)}.npz"
+        return make()
+    file = cache / folder / f"{digest(path, settings)}.npz"
     try:
-        with np.load(kept, allow_pickle=False) as arrays:
-            return Video(**arrays)
-    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error):
+        with np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
         pass  # not there, or not whole
-    video = read(path, width, height)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with written_aside(kept) as aside, aside.open("wb") as file:
-        np.savez_compressed(file, **video._asdict())
-    return video
+    made = make()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with written_aside(file) as aside, aside.open("wb") as stream:
+        np.savez_compressed(stream, **made)
+    return made
 
 
-def _digest(path: Path, width: int, height: int) -> str:
+def digest(path: Path, settings: tuple[Any, ...]) -> str:
+    """Return the SHA-256 of a file's bytes and of settings, in hexadecimal.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read.
+    """
     try:
         with Path(path).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256")
+            found = hashlib.file_digest(file, "sha256")
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; name a video") from error
-    version = _opencv().__version__
-    digest.update(repr((width, height, version, sorted(SUBTRACTOR.items()))).encode())
-    return digest.hexdigest()
+    found.update(repr(settings).encode())
+    return found.hexdigest()

@@ -325,8 +325,20 @@ def test_layers_that_do_not_fit_are_refused(
 @pytest.mark.parametrize(
     ("images", "labels", "order", "lr", "message"),
     [
-        (OK / 255, [0] * 4, [0], 0.1, r"images of type float64 .* must be uint8 of shape \(n, 3\)"),
-        (OK[:, :2], [0] * 4, [0], 0.1, r"shape \(4, 2\): must be uint8 of shape \(n, 3\)"),
+        (
+            OK.astype("f4"),
+            [0] * 4,
+            [0],
+            0.1,
+            "images of type float32 .* must be uint8 or float64 of",
+        ),
+        (
+            OK[:, :2],
+            [0] * 4,
+            [0],
+            0.1,
+            r"shape \(4, 2\): must be uint8 or float64 of shape \(n, 3\)",
+        ),
         (OK, [[0.0] * 3] * 4, [0], 0.1, r"targets of shape \(4, 3\): must be \(n, 2\)"),
         (OK, [[np.nan] * 2] * 4, [0], 0.1, r"targets of shape \(4, 2\): must be finite"),
         (OK, [0] * 3, [0], 0.1, "3 labels for 4 images"),
@@ -348,3 +360,17 @@ def test_training_data_of_another_kind_is_refused(
         net.train(images, labels, order, lr)
     with pytest.raises(ConfigError, match="images of type"):
         net.predict(OK[0])
+
+
+def test_numbers_are_learned_from_as_the_bytes_that_they_are_parts_of() -> None:
+    rng = np.random.default_rng(4)
+    images = rng.integers(0, 3, (20, 9), np.uint8) * rng.integers(0, 86, (20, 9), np.uint8)
+    weights = [rng.normal(size=(9, 6)), rng.normal(size=(6, 3))]
+    bytewise, numbers = Mlp(weights, skip_zeros=True), Mlp(weights, skip_zeros=True)
+    for mlp, seen in ((bytewise, images), (numbers, images / 255)):
+        mlp.train(seen, np.arange(20) % 3, np.arange(20), 0.05)
+    for own, other in zip(bytewise.weights, numbers.weights, strict=True):
+        assert np.array_equal(own, other)
+    assert np.array_equal(bytewise.outputs(images), numbers.outputs(images / 255))
+    with pytest.raises(ConfigError, match="must be uint8 or float64"):
+        numbers.train((images / 255).astype(np.float32), np.zeros(20, int), [0], 0.1)

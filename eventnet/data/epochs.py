@@ -1,4 +1,4 @@
-"""Many passes over one set of images or labels: in which order, and as a source for a network.
+"""Many passes over one set of images, numbers or labels: in which order, and as a source for a network.
 
 A network that runs for 50 epochs of 60,000 images sees 3 million of them. They are made when they
 are asked for, a block at a time, from the bytes of the set.
@@ -75,7 +75,7 @@ def _shuffled(n: int, seed: int, epoch: int) -> Order:
 
 
 class Epochs(ABC):
-    """Rows of a set, pass after pass, as a source of samples; `Images` and `OneHot` are the two kinds.
+    """Rows of a set, pass after pass, as a source of samples: `Images`, `Rows` and `OneHot` are.
 
     Sample k of all passes is taken at ``t0 + k/rate``. A block may reach from one pass into the
     next. Of a pass only its order is kept.
@@ -216,6 +216,48 @@ class Images(Epochs):
 
     def _values(self, places: Order) -> Floats:
         return self._images[places] / 255
+
+
+class Rows(Epochs):
+    """Rows of numbers, pass after pass: features, or targets.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (n, width)
+        Read in place.
+    order_of_epoch, epochs, rate, t0
+        As in `Epochs`.
+
+    Raises
+    ------
+    DataError
+        As `Epochs`.
+
+    Examples
+    --------
+    >>> rows = np.array([[1.5], [2.5], [3.5]])
+    >>> Rows(rows, lambda epoch: np.array([2, epoch]), epochs=2, rate=10.0).block(0, 4)[1].tolist()
+    [[3.5], [1.5], [3.5], [2.5]]
+    """
+
+    def __init__(
+        self,
+        rows: NDArray[np.floating],
+        order_of_epoch: OrderOfEpoch,
+        epochs: int,
+        rate: float,
+        t0: float = 0.0,
+    ) -> None:
+        self._own = rows
+        super().__init__(len(rows), order_of_epoch, epochs, rate, t0)
+
+    @property
+    def width(self) -> int:
+        """Return the number of columns."""
+        return int(self._own.shape[1])
+
+    def _values(self, places: Order) -> Floats:
+        return self._own[places].astype(np.float64)
 
 
 class OneHot(Epochs):

@@ -197,7 +197,7 @@ def names() -> list[str]:
     Examples
     --------
     >>> names()
-    ['dvs-people', 'euroc-v1-01', 'mnist', 'vtest']
+    ['dvs-people', 'efficientnet-lite0', 'euroc-v1-01', 'mnist', 'vtest']
     """
     return sorted(path.stem for path in resources.folder("datasets").glob("*.toml"))
 
