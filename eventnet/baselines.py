@@ -27,6 +27,19 @@ def r2(predicted: ArrayLike, target: ArrayLike) -> list[float]:
     return [float(v) for v in 1 - ((y - p) ** 2).sum(0) / ((y - y.mean(0)) ** 2).sum(0)]
 
 
+def explained(told: NDArray[np.floating], truth: NDArray[np.floating]) -> float:
+    """Return R2 of all columns together: they share their squared errors and their variances.
+
+    Examples
+    --------
+    >>> truth = np.array([[0.0, 0.0], [2.0, 0.0]])
+    >>> explained(truth, truth), explained(np.zeros((2, 2)), truth)
+    (1.0, -1.0)
+    """
+    spread = ((truth - truth.mean(axis=0)) ** 2).sum()
+    return float(1 - ((told - truth) ** 2).sum() / spread)
+
+
 def held(times: ArrayLike, values: ArrayLike, at: ArrayLike, *, before: bool = False) -> Floats:
     """Return the last reading at or before (strictly `before`) each time; 0 where there is none.
 

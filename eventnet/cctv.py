@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventnet import video
+from eventnet.baselines import explained
 from eventnet.convnet import ConvNet
-from eventnet.data.epochs import Images, orders
-from eventnet.errors import ConfigError, DataError
+from eventnet.data.epochs import Images, lr_scale, orders
+from eventnet.errors import ConfigError
 from eventnet.network import Network
 from eventnet.plasticity import STDP
 from eventnet.simulation import Run, Simulation
@@ -36,16 +37,7 @@ WIDTH, HEIGHT = 192, 144
 KERNELS = ((5, 8), (3, 12), (3, 12))
 """Side and channels of each convolution."""
 
-SHARE, CHOOSING = 0.7, 0.8
-"""Of the video, to learn; of that, to learn while settings are chosen."""
-
 NOISE, FULL = 16, 32  # grey levels of 255
-
-LR_SCALES = (1.0, 0.5, 0.2)
-"""By which learning rates fall, each for a third of the passes."""
-
-FEWEST = 10  # frames to learn, and to score
-UNEVEN = 0.1  # of an interval between frames
 
 
 @dataclass(frozen=True)
@@ -132,42 +124,12 @@ def watch(
     if width % 16 or height % 16:
         raise ConfigError(f"width={width}, height={height}: must be multiples of 16")
     seen = video.load(path, width, height)
-    n = len(seen.times)
-    learned, end = int(SHARE * n), n
-    if choosing:
-        learned, end = int(CHOOSING * learned), learned
-    if min(learned, end - learned) < FEWEST:
-        raise ConfigError(
-            f"{path}: of its {n} frames, {learned} to learn and {end - learned} to score: there must be "
-            f"{FEWEST} of either; name a longer video"
-        )
-    intervals = np.diff(seen.times)
-    if np.ptp(intervals) > UNEVEN * np.median(intervals):
-        raise DataError(
-            f"{path}: frames {1e3 * intervals.min():.0f} to {1e3 * intervals.max():.0f} ms apart: must "
-            "come evenly; convert it to a constant rate"
-        )
-    if not seen.moving[:learned].any():
-        raise DataError(f"{path}: nothing moves in what is learned; name another video")
-    rate = (n - 1) / float(seen.times[-1] - seen.times[0])
+    learned, end, rate = video.parts(path, seen, choosing=choosing)
     frames = seen.frames[:end].reshape(end, -1)
     away = np.abs(frames - np.median(frames[:learned], axis=0))
     codes = np.where(away < NOISE, 0, np.minimum(away / FULL, 1) * 255).astype(np.uint8)
     y = seen.moving[:end] / seen.moving[:learned].std()
     return Watched(rate, (height, width, 1), codes, y, learned)
-
-
-def explained(told: Floats, truth: Floats) -> float:
-    """Return R2 of all columns together: they share their squared errors and their variances.
-
-    Examples
-    --------
-    >>> truth = np.array([[0.0, 0.0], [2.0, 0.0]])
-    >>> explained(truth, truth), explained(np.zeros((2, 2)), truth)
-    (1.0, -1.0)
-    """
-    spread = ((truth - truth.mean(axis=0)) ** 2).sum()
-    return float(1 - ((told - truth) ** 2).sum() / spread)
 
 
 def network(shape: tuple[int, int, int], settings: Settings, seed: int) -> Network:
@@ -322,11 +284,6 @@ class Dense:
         works = [self.net.skipping(self.pixels(k), self.task.y[k]) for k in frames]
         forward, backward, update = np.mean(works, axis=0)
         return float(forward + backward + update), float(forward)
-
-
-def lr_scale(number: int, passes: int) -> float:
-    """Return by how much learning rates are scaled in a pass, counted from 0."""
-    return LR_SCALES[number * len(LR_SCALES) // passes]
 
 
 def mean_predictor(task: Watched) -> float:

@@ -22,9 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventnet import features, video
+from eventnet.baselines import explained
 from eventnet.cost import Cost
-from eventnet.data.epochs import Rows
-from eventnet.errors import ConfigError, DataError
+from eventnet.data.epochs import Rows, lr_scale
+from eventnet.errors import ConfigError
 from eventnet.mlp import Mlp
 from eventnet.network import Network
 from eventnet.plasticity import STDP
@@ -33,20 +34,11 @@ from eventnet.simulation import Run, Simulation
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 
-SHARE, CHOOSING = 0.7, 0.8
-"""Of the video, to learn; of that, to learn while settings are chosen."""
-
 LENGTH = 3.0
 """Root mean square length of the inputs: hidden layers, drawn alike, then begin small and learn most."""
 
-LR_SCALES = (1.0, 0.5, 0.2)
-"""By which learning rates fall, each for a third of the passes."""
-
 RIDGES = np.geomspace(1e-4, 1e2, 13)
 """Of least squares, in parts of the inputs' mean square."""
-
-FEWEST = 10  # frames to learn, and to score
-UNEVEN = 0.1  # of an interval between frames
 
 
 @dataclass(frozen=True)
@@ -171,26 +163,9 @@ def watch(
         If frames do not come evenly, or nothing moves.
     """
     seen = video.load(path)
-    n = len(seen.times)
-    learned, end = int(SHARE * n), n
-    if choosing:
-        learned, end = int(CHOOSING * learned), learned
-    if every < 1 or min(learned, end - learned) // every < FEWEST:
-        raise ConfigError(
-            f"every={every}: of the {n} frames of {path}, {learned} to learn and {end - learned} to "
-            f"score, {FEWEST} of either must be seen; lower it, or name a longer video"
-        )
+    learned, end, rate = video.parts(path, seen, every, choosing=choosing)
     if not 0 <= smoothing < np.inf:
         raise ConfigError(f"smoothing={smoothing:g} s: must be >= 0 and finite")
-    rate = (n - 1) / float(seen.times[-1] - seen.times[0]) / every
-    intervals = np.diff(seen.times)
-    if np.ptp(intervals) > UNEVEN * np.median(intervals):
-        raise DataError(
-            f"{path}: frames {1e3 * intervals.min():.0f} to {1e3 * intervals.max():.0f} ms apart: must "
-            "come evenly; convert it to a constant rate"
-        )
-    if not seen.moving[:learned].any():
-        raise DataError(f"{path}: nothing moves in what is learned; name another video")
     own = smoothed(features.load(path, progress)[:end], every, smoothing * rate)
     x = own - own[:learned].mean(axis=0)
     x *= LENGTH / np.sqrt((x[:learned] ** 2).sum(axis=1).mean())
@@ -213,19 +188,6 @@ def smoothed(x: Singles, every: int, frames: float) -> Singles:
     for k in range(every, len(x)):
         means[k] += decay * (means[k - every] - x[k])
     return means
-
-
-def explained(told: NDArray[np.floating], truth: NDArray[np.floating]) -> float:
-    """Return R2 of all columns together: they share their squared errors and their variances.
-
-    Examples
-    --------
-    >>> truth = np.array([[0.0, 0.0], [2.0, 0.0]])
-    >>> explained(truth, truth), explained(np.zeros((2, 2)), truth)
-    (1.0, -1.0)
-    """
-    spread = ((truth - truth.mean(axis=0)) ** 2).sum()
-    return float(1 - ((told - truth) ** 2).sum() / spread)
 
 
 def initial_weights(settings: Settings, n_in: int, n_out: int, seed: int) -> list[Floats]:
@@ -362,11 +324,6 @@ class Dense:
         begin = time.perf_counter()
         outputs = self.mlp.outputs(self.task.shown)
         return outputs.astype(np.float32), time.perf_counter() - begin
-
-
-def lr_scale(number: int, passes: int) -> float:
-    """Return by how much learning rates are scaled in a pass, counted from 0."""
-    return LR_SCALES[number * len(LR_SCALES) // passes]
 
 
 def additions(cost: Cost, frames: int) -> float:

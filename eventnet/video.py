@@ -33,6 +33,12 @@ SUBTRACTOR = {"history": 500, "varThreshold": 16.0, "detectShadows": True}
 
 FOREGROUND = 255
 
+SHARE, CHOOSING = 0.7, 0.8
+"""Of a video, to learn; of that, to learn while settings are chosen."""
+
+FEWEST = 10  # frames to learn, and to score
+UNEVEN = 0.1  # of an interval between frames
+
 
 class Video(NamedTuple):
     """What a fixed camera saw.
@@ -167,6 +173,57 @@ def load(path: Path, width: int = 64, height: int = 48) -> Video:
     settings = (width, height, opencv().__version__, sorted(SUBTRACTOR.items()))
     made = kept("video", path, settings, lambda: read(path, width, height)._asdict())
     return Video(**made)
+
+
+class Parts(NamedTuple):
+    """Frames before `learned` are learned, from there to `end` they are scored; `rate` a second come."""
+
+    learned: int
+    end: int
+    rate: float
+
+
+def parts(path: Path, seen: Video, every: int = 1, *, choosing: bool = False) -> Parts:
+    """Return which frames of a video are learned and which are scored.
+
+    Learned is the first 70 %, scored the rest. Where settings are chosen the last fifth of those 70 %
+    is scored instead and no later frame is touched.
+
+    Parameters
+    ----------
+    path : Path
+        Of the video, for messages.
+    seen : Video
+    every : int
+        Every so manieth frame is seen.
+    choosing : bool
+        Whether settings are chosen.
+
+    Raises
+    ------
+    ConfigError
+        If fewer than ten frames are seen to learn or to score.
+    DataError
+        If frames do not come evenly, or nothing moves.
+    """
+    n = len(seen.times)
+    learned, end = int(SHARE * n), n
+    if choosing:
+        learned, end = int(CHOOSING * learned), learned
+    if every < 1 or min(learned, end - learned) // every < FEWEST:
+        raise ConfigError(
+            f"every={every}: of the {n} frames of {path}, {learned} to learn and {end - learned} to "
+            f"score, {FEWEST} of either must be seen; lower it, or name a longer video"
+        )
+    intervals = np.diff(seen.times)
+    if np.ptp(intervals) > UNEVEN * np.median(intervals):
+        raise DataError(
+            f"{path}: frames {1e3 * intervals.min():.0f} to {1e3 * intervals.max():.0f} ms apart: must "
+            "come evenly; convert it to a constant rate"
+        )
+    if not seen.moving[:learned].any():
+        raise DataError(f"{path}: nothing moves in what is learned; name another video")
+    return Parts(learned, end, (n - 1) / float(seen.times[-1] - seen.times[0]) / every)
 
 
 def kept(

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from eventnet import features, top_layers, video
+from eventnet.baselines import explained
 from eventnet.data import fetch
 from eventnet.errors import ConfigError, DataError
 from eventnet.reproduce import fig8, fig12
@@ -52,7 +53,7 @@ def test_both_learn_and_a_reading_changes_nothing(task: Watched, every: int) -> 
 
     def learned(outputs: top_layers.Singles) -> float:
         part = slice(0, task.scored)
-        return top_layers.explained(outputs[part], task.truth[part])
+        return explained(outputs[part], task.truth[part])
 
     before = learned(spiking.read()[0]), learned(dense.read()[0])
     for _ in range(SETTINGS.passes):
@@ -86,11 +87,9 @@ def test_least_squares_is_the_ridge_regression_and_persistence_tells_what_was(
     weights, *_ = np.linalg.lstsq(
         np.concatenate([x, penalty]), np.concatenate([y, np.zeros((x.shape[1], 4))]), rcond=None
     )
-    expected = top_layers.explained(task.x[556:] @ weights, task.y[556:])
+    expected = explained(task.x[556:] @ weights, task.y[556:])
     assert top_layers.least_squares(task, 0.1) == pytest.approx(expected, abs=1e-6)
-    assert top_layers.persistence(task, 3) == pytest.approx(
-        top_layers.explained(task.y[553:-3], task.y[556:])
-    )
+    assert top_layers.persistence(task, 3) == pytest.approx(explained(task.y[553:-3], task.y[556:]))
     assert 0.9 < top_layers.persistence(task) < 1
 
 

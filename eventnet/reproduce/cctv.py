@@ -23,13 +23,13 @@ from eventnet.cctv import (
     Spiking,
     Watched,
     changed,
-    lr_scale,
     mean_predictor,
     sum_of_pixels,
     watch,
 )
 from eventnet.cost import PASSES
 from eventnet.data import fetch
+from eventnet.data.epochs import lr_scale
 from eventnet.plot import PALETTE
 from eventnet.reproduce import Number, Result
 from eventnet.reproduce.dense import torch_python
