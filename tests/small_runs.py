@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from eventnet import cctv, reproduce
+from eventnet import cctv, reproduce, top_layers
 from eventnet.bench import command
 from eventnet.cli import main
 from eventnet.data import fetch, mnist
@@ -88,6 +89,20 @@ def test_pixels_of_four_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     few = seen._replace(codes=seen.codes[:40], y=seen.y[:40], learned=28)
     monkeypatch.setattr("eventnet.reproduce.cctv.watch", lambda path: few)
     done = reproduce.run("cctv", quick=True)
+    assert all(np.isfinite(number.here) for number in done.numbers)
+
+
+@pytest.mark.parametrize("target", ["fig7", "fig8", "fig12"])
+def test_features_of_twelve_seconds(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = top_layers.watch
+
+    def few(path: Path, every: int = 1, **more: Any) -> top_layers.Watched:
+        seen = watch(path, every, **more)
+        return seen._replace(x=seen.x[:120], y=seen.y[:120], learned=80)
+
+    monkeypatch.setattr(f"eventnet.reproduce.{target}.watch", few)
+    monkeypatch.setattr(f"eventnet.reproduce.{target}.QUICK_PASSES", 3)
+    done = reproduce.run(target, quick=True)
     assert all(np.isfinite(number.here) for number in done.numbers)
 
 
