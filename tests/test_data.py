@@ -82,7 +82,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Pa
 
 
 def test_every_recipe_pins_its_files_and_names_a_package() -> None:
-    assert names() == ["dvs-people", "euroc-v1-01", "mnist", "vtest"]
+    assert names() == ["dvs-people", "efficientnet-lite0", "euroc-v1-01", "mnist", "vtest"]
     for name in names():
         found = recipe(name)
         assert found.name == name
@@ -97,7 +97,7 @@ def test_every_recipe_pins_its_files_and_names_a_package() -> None:
 def test_an_unknown_data_set_is_answered_with_the_known_ones() -> None:
     with pytest.raises(
         ConfigError,
-        match="'cifar': there is none; choose from dvs-people, euroc-v1-01, mnist, vtest",
+        match="'cifar': there is none; choose from dvs-people, efficientnet-lite0, euroc-v1-01,",
     ):
         recipe("cifar")
     with pytest.raises(ConfigError, match="choose from"):
