@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from eventnet import video
 from eventnet.baselines import explained
 from eventnet.convnet import ConvNet
-from eventnet.data.epochs import Images, lr_scale, orders
+from eventnet.data.epochs import Images, Rows, orders
 from eventnet.errors import ConfigError
 from eventnet.network import Network
+from eventnet.passes import Passes, lr_scale
 from eventnet.plasticity import STDP
 from eventnet.simulation import Run, Simulation
-from eventnet.sources import Periodic
 
 Floats = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
@@ -168,7 +168,7 @@ def network(shape: tuple[int, int, int], settings: Settings, seed: int) -> Netwo
     return net
 
 
-class Spiking:
+class Spiking(Passes):
     """The network on events, on the camera's clock: a tick a frame.
 
     Parameters
@@ -188,10 +188,8 @@ class Spiking:
     def __init__(
         self, task: Watched, settings: Settings, seed: int = 0, engine: str = "compiled"
     ) -> None:
-        if settings.passes < 1:
-            raise ConfigError(f"passes={settings.passes}: must be >= 1")
-        self.task, self.settings, self.done = task, settings, 0
-        self.sim = Simulation(
+        self.task = task
+        sim = Simulation(
             network(task.shape, settings, seed),
             # The guard counts a pixel once for each position that sees it: far too often.
             plasticity=STDP(settings.lr, cap=None),
@@ -200,25 +198,14 @@ class Spiking:
             raster=False,
             dtype=np.float32,
         )
-        passes, n = settings.passes, task.learned
-        self._feed(self.sim, task.codes[:n], passes)
-        self.sim.teach("moving", Periodic(np.tile(task.y[:n], (passes, 1)), task.rate))
-        for number in range(1, passes):
-            scale = lr_scale(number, passes)
-            if scale != lr_scale(number - 1, passes):
-                self.sim.scale_lr(scale, at=self.end(number))
+        super().__init__(sim, task.learned, task.rate, settings.passes)
+        shown, n = settings.passes, task.learned
+        self._feed(sim, task.codes[:n], shown)
+        order = orders("given", task.codes[:n])
+        sim.teach("moving", Rows(task.y[:n], order, shown, task.rate))
 
     def _feed(self, sim: Simulation, codes: Bytes, passes: int) -> None:
         sim.feed("frame", Images(codes, orders("given", codes), passes, self.task.rate, sim.now))
-
-    def end(self, passes: int) -> float:
-        """Return when so many passes are over, s."""
-        return (passes * self.task.learned - 0.5) / self.task.rate
-
-    def learn(self) -> Run:
-        """Learn a pass."""
-        self.done += 1
-        return self.sim.run(until=self.end(self.done))
 
     def learn_by_frames(self) -> NDArray[np.int64]:
         """Learn a pass, and return the additions of each frame, (learned,)."""

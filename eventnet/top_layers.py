@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 from eventnet import features, video
 from eventnet.baselines import explained
 from eventnet.cost import Cost
-from eventnet.data.epochs import Rows, lr_scale
+from eventnet.data.epochs import Rows
 from eventnet.errors import ConfigError
 from eventnet.mlp import Mlp
 from eventnet.network import Network
+from eventnet.passes import Passes, lr_scale
 from eventnet.plasticity import STDP
 from eventnet.simulation import Run, Simulation
 
@@ -198,7 +199,7 @@ def initial_weights(settings: Settings, n_in: int, n_out: int, seed: int) -> lis
     ]
 
 
-class Spiking:
+class Spiking(Passes):
     """The layers on events, on the camera's clock: a tick a frame.
 
     Parameters
@@ -218,9 +219,9 @@ class Spiking:
     def __init__(
         self, task: Watched, settings: Settings, seed: int = 0, engine: str = "compiled"
     ) -> None:
-        self.task, self.settings, self.done = task, settings, 0
+        self.task = task
         weights = initial_weights(settings, task.x.shape[1], task.y.shape[1], seed)
-        self.sim = Simulation(
+        sim = Simulation(
             network(settings, weights),
             plasticity=STDP(settings.lr, cap=settings.cap),
             engine=engine,
@@ -229,21 +230,9 @@ class Spiking:
             dtype=np.float32,
         )
         passes = settings.passes
-        self.sim.feed("features", Rows(task.x, task.order, passes, task.rate))
-        self.sim.teach("moving", Rows(task.y, task.order, passes, task.rate))
-        for number in range(1, passes):
-            scale = lr_scale(number, passes)
-            if scale != lr_scale(number - 1, passes):
-                self.sim.scale_lr(scale, at=self.end(number))
-
-    def end(self, passes: int) -> float:
-        """Return when so many passes are over, s."""
-        return (passes * self.task.frames - 0.5) / self.task.rate
-
-    def learn(self) -> Run:
-        """Learn a pass."""
-        self.done += 1
-        return self.sim.run(until=self.end(self.done))
+        super().__init__(sim, task.frames, task.rate, passes)
+        sim.feed("features", Rows(task.x, task.order, passes, task.rate))
+        sim.teach("moving", Rows(task.y, task.order, passes, task.rate))
 
     def read(self) -> tuple[Singles, Run]:
         """Return what is read half a frame after each frame seen, (m, 4), and the run.

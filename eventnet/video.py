@@ -202,7 +202,7 @@ def parts(path: Path, seen: Video, every: int = 1, *, choosing: bool = False) ->
     Raises
     ------
     ConfigError
-        If fewer than ten frames are seen to learn or to score.
+        If `every` is below 1, or fewer than ten frames are seen to learn or to score.
     DataError
         If frames do not come evenly, or nothing moves.
     """
@@ -210,10 +210,13 @@ def parts(path: Path, seen: Video, every: int = 1, *, choosing: bool = False) ->
     learned, end = int(SHARE * n), n
     if choosing:
         learned, end = int(CHOOSING * learned), learned
-    if every < 1 or min(learned, end - learned) // every < FEWEST:
+    if every < 1:
+        raise ConfigError(f"every={every}: must be >= 1")
+    if min(learned, end - learned) // every < FEWEST:
+        lower = "" if every == 1 else f", or lower every={every}"
         raise ConfigError(
-            f"every={every}: of the {n} frames of {path}, {learned} to learn and {end - learned} to "
-            f"score, {FEWEST} of either must be seen; lower it, or name a longer video"
+            f"{path}: {learned // every} frames to learn and {(end - learned) // every} to score: must "
+            f"be {FEWEST} of either; name a longer video{lower}"
         )
     intervals = np.diff(seen.times)
     if np.ptp(intervals) > UNEVEN * np.median(intervals):

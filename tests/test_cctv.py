@@ -176,7 +176,7 @@ def test_what_cannot_be_learned_from_is_refused_by_name(
         (
             seen._replace(times=seen.times[:20], moving=seen.moving[:20]),
             ConfigError,
-            "of the 20 frames",
+            "14 frames to learn and 6 to score",
         ),
         (seen._replace(moving=0 * seen.moving), DataError, "nothing moves in what is learned"),
         (

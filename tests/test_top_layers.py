@@ -121,7 +121,7 @@ def test_what_cannot_be_learned_from_is_refused_by_name(
 ) -> None:
     path = tmp_path / "still.avi"
     write(path, [np.full((60, 80, 3), 90, np.uint8)] * 20)
-    with pytest.raises(ConfigError, match=r"every=1: of the 20 frames .* name a longer video"):
+    with pytest.raises(ConfigError, match="14 frames to learn and 6 to score"):
         top_layers.watch(path)
     write(path, [np.full((60, 80, 3), 90, np.uint8)] * 60)
     with pytest.raises(DataError, match="nothing moves in what is learned"):

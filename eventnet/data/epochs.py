@@ -24,20 +24,6 @@ OrderOfEpoch = Callable[[int], Order]
 
 ORDERS = ("given", "shuffled", "temporal")
 
-LR_SCALES = (1.0, 0.5, 0.2)
-"""By which learning rates fall, each for a third of the passes."""
-
-
-def lr_scale(number: int, passes: int) -> float:
-    """Return by how much learning rates are scaled in a pass, counted from 0.
-
-    Examples
-    --------
-    >>> [lr_scale(number, 6) for number in range(6)]
-    [1.0, 1.0, 0.5, 0.5, 0.2, 0.2]
-    """
-    return LR_SCALES[number * len(LR_SCALES) // passes]
-
 
 def orders(kind: str, images: Bytes, *, seed: int = 0, folder: Path | None = None) -> OrderOfEpoch:
     """Return the function that tells each epoch's order, a permutation of the images.

@@ -29,7 +29,7 @@ from eventnet.cctv import (
 )
 from eventnet.cost import PASSES
 from eventnet.data import fetch
-from eventnet.data.epochs import lr_scale
+from eventnet.passes import lr_scale
 from eventnet.plot import PALETTE
 from eventnet.reproduce import Number, Result
 from eventnet.reproduce.dense import torch_python
