@@ -285,6 +285,7 @@ def further(item: Population | Projection) -> list[str]:
             "loss {}": None if item.loss == "squared" else item.loss,
             "tolerance {:g}": None if usual or item.loss != "softmax" else item.tolerance,
             "lr {:g}": item.lr,
+            "slowness {:g}": item.slowness or None,
             "constant": item.constant or None,
         }
     return [text.format(value) for text, value in shown.items() if value is not None]

@@ -92,6 +92,8 @@ class Population:
         A sensor that reads 1 from the start and is fed by nobody: it carries learned biases.
     shape : tuple of int or None
         Height, width and channels of an image: neuron ``(y*width + x)*channels + channel``.
+    slowness : float
+        How strongly its activations learn to change little from tick to tick; 0: not at all.
     """
 
     name: str
@@ -111,6 +113,7 @@ class Population:
     lr: float | None = None
     constant: bool = False
     shape: Shape | None = None
+    slowness: float = 0.0
 
     def __str__(self) -> str:
         return self.name
@@ -309,6 +312,7 @@ class Network:
         error_tau: float | None = None,
         threshold: float = 0.5,
         lr: float | None = None,
+        slowness: float = 0.0,
     ) -> Population:
         """Add a hidden population ``h(bias + u)``, where u is the decoded input.
 
@@ -335,6 +339,10 @@ class Network:
             Of the forward and of the error quantizer, in [1/2, 1].
         lr : float, optional
             Learning rate of the projections into it, 1/s; default: the rule's.
+        slowness : float
+            Weight of a penalty on how much its activations change from tick to tick, in parts of their
+            size; on a clock only, and where errors come back to it. Begin at a hundredth of
+            the errors (docs/theory.md, section 11).
         """
         if activation not in ACTIVATIONS:
             raise unknown(f"activation of {name}", str(activation), ACTIVATIONS)
@@ -352,6 +360,7 @@ class Network:
             error_tau=error_tau,
             threshold=threshold,
             lr=lr,
+            slowness=not_negative(slowness, "slowness", name),
         )
 
     def output(
@@ -573,6 +582,7 @@ class Network:
         tolerance: float | None = None,
         lr: float | None = None,
         constant: bool = False,
+        slowness: float = 0.0,
     ) -> Population:
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", name):
             raise ConfigError(
@@ -614,6 +624,7 @@ class Network:
             lr=None if lr is None else not_negative(lr, "lr", name),
             constant=constant,
             shape=shape,
+            slowness=slowness,
         )
         self.populations.append(population)
         if bias_step is not None:
@@ -653,6 +664,7 @@ class Network:
                     "leak": p.leak,
                     "loss": p.loss,
                     "lr": p.lr,
+                    **({"slowness": p.slowness} if p.slowness else {}),
                     "bias": p.bias.tolist() if p.bias.any() else 0.0,
                 }
                 for p in self.populations

@@ -64,6 +64,8 @@ class Settings:
         Initial weights are drawn from N(0, 2/(n_in + n_out)) and multiplied by this.
     passes : int
         Over what is learned.
+    slowness : float
+        Of the hidden layers.
     """
 
     hidden: tuple[int, ...] = (200, 100)
@@ -79,6 +81,7 @@ class Settings:
     cap: float = 0.3
     init: float = 0.55
     passes: int = 48
+    slowness: float = 0.0
 
 
 class Watched(NamedTuple):
@@ -268,6 +271,7 @@ def network(settings: Settings, weights: list[Floats]) -> Network:
             step=settings.hidden_step,
             error_step=settings.hidden_error_step,
             error_tau=settings.error_tau,
+            slowness=settings.slowness,
         )
     net.output(
         "moving",

@@ -99,6 +99,7 @@ class Oracle:
     loss: str = "softmax"
     learn_bias: bool = False
     cap: float = np.inf
+    slowness: float = 0.0
 
     def __post_init__(self) -> None:
         self.forward = {
@@ -110,9 +111,11 @@ class Oracle:
         self.z: dict[str, Array] = {}
         self.x: dict[str, Array] = {}
         self.e: dict[str, Array] = {}
+        self.squares: dict[str, tuple[float, float]] = {}  # of layers and of their changes, means
         self.operations = {(k.source, k.target): np.zeros(3, dtype=int) for k in self.synapses}
 
     def tick(self, readings: dict[str, Array], target: Array) -> None:
+        before = self.x.copy()
         for name in self.sensors:
             self.x[name] = readings[name]
             self.forward[name](readings[name])
@@ -143,6 +146,8 @@ class Oracle:
                     coder = self.backward[k.target]
                     k.g = coder.alpha * k.g + coder.beta * (coder.s @ k.w.T)
                     error = error + k.g
+            if self.slowness:
+                error = error + self.slowness * self.slow(name, before.get(name, 0.0))
             self.e[name] = np.where(self.z[name] >= 0, 1.0, self.leak) * error
             self.backward[name](self.e[name])
 
@@ -159,6 +164,19 @@ class Oracle:
                 self.b[name] = self.b[name] - rate[name] * self.e[name]
         for coder in (*self.forward.values(), *self.backward.values()):
             coder.adapt()
+
+    def slow(self, name: str, before: Any) -> Array:
+        """The gradient of the relative change r, with <x^2> before it, less its part along x."""
+        x, d = self.x[name], self.x[name] - before
+        now = float((x**2).sum()), float((d**2).sum())
+        means = self.squares.get(name, (0.0, 0.0))
+        means = now if means[0] == 0 else means
+        self.squares[name] = tuple(m + 0.01 * (n - m) for m, n in zip(means, now, strict=True))  # type: ignore[assignment]
+        size, change = self.squares[name]
+        if size == 0 or change == 0:
+            return np.zeros(len(x))
+        r = np.sqrt(change / size)
+        return np.asarray(d / r - r * x / 2)
 
     def guarded(self, target: str) -> float:
         mine = [k for k in self.synapses if k.target == target]

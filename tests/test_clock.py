@@ -738,6 +738,29 @@ def test_what_does_not_go_together_is_refused(given: dict[str, Any], message: st
         unfed(PAPER, **({"adapt": 0.0} | given))
 
 
+@pytest.mark.parametrize(
+    ("given", "plastic", "message"),
+    [
+        ({}, True, r"slowness=0\.1 on hidden without a clock: .* give clock=dt"),
+        ({"engine": "actors"}, True, r"slowness=0\.1 on hidden without a clock"),
+        ({"clock": 0.1}, False, r"slowness=0\.1 on hidden: nothing that leads into it .* learns"),
+    ],
+)
+def test_slowness_needs_ticks_and_something_that_learns(
+    given: dict[str, Any], plastic: bool, message: str
+) -> None:
+    net = en.Network(tau=1.0)
+    net.sensor("eye", 1, step=0.1)
+    net.layer("hidden", 2, step=0.1, error_step=0.1, slowness=0.1)
+    net.output("out", 1, error_step=0.1)
+    net.connect("eye", "hidden", plastic=plastic)
+    net.connect("hidden", "out")
+    assert "slowness 0.1" in str(net)
+    assert net.describe()["populations"][1]["slowness"] == 0.1
+    with pytest.raises(en.ConfigError, match=message):
+        en.Simulation(net, plasticity=en.STDP(0.1), **given)
+
+
 def test_a_clock_too_fine_for_its_time_is_refused() -> None:
     net = en.Network(tau=1.0)
     net.sensor("s", 1, step=0.1)

@@ -66,6 +66,7 @@ class Setting:
     leak: float = 0.0
     learn_bias: bool = False
     cap: float | None = None
+    slowness: float = 0.0
 
 
 def build(c: Setting, sink: Any = None, dtype: Any = np.float64) -> tuple[ClockedEngine, Oracle]:
@@ -88,6 +89,7 @@ def build(c: Setting, sink: Any = None, dtype: Any = np.float64) -> tuple[Clocke
             error_step=c.hidden_error_step,
             error_tau=tau(error_alpha),
             bias_step=bias_step,
+            slowness=c.slowness,
         )
     network.output(
         "digit",
@@ -121,6 +123,7 @@ def build(c: Setting, sink: Any = None, dtype: Any = np.float64) -> tuple[Clocke
         loss=c.loss,
         learn_bias=c.learn_bias,
         cap=math.inf if c.cap is None else c.cap,
+        slowness=c.slowness,
     )
     return engine, oracle
 
@@ -144,6 +147,7 @@ SETTINGS = {
     "future, traces that hardly fade": Setting("stdp", alpha=0.98, lr=0.00002),
     "future guarded": Setting("stdp", lr=0.1, cap=1.0, learn_bias=True),
     "future deep": Setting("stdp", hidden=(sized(100, 9), sized(60, 7), sized(40, 5)), lr=0.005),
+    "future slow": Setting("stdp", hidden=(sized(60, 7), sized(40, 5)), slowness=0.02, leak=0.1),
     "paper": PAPER,
     "past fixed": Setting("past", alpha=0.909, learn_bias=True),
     "past deep": dataclasses.replace(
@@ -154,6 +158,7 @@ SETTINGS = {
     "reconstruction fixed": Setting("reconstruction"),
     "true": dataclasses.replace(PAPER, name="true"),
     "true fixed": Setting("true"),
+    "true slow": dataclasses.replace(PAPER, name="true", slowness=0.01),
 }
 
 

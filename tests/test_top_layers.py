@@ -165,6 +165,21 @@ def test_the_recordings_features_and_changes_need_no_pytorch(
     assert changes[-1, 0] == pytest.approx(fig12.change(shown), rel=1e-4)
 
 
+def test_slow_hidden_layers_change_less_and_keep_their_size(vtest: Path) -> None:
+    task = top_layers.watch(vtest, 4, smoothing=Settings().smoothing)
+    settings = Settings(hidden=(40, 20), passes=12)
+    signals = []
+    for slowness in (0.0, 0.15):
+        layers = Spiking(task, replace(settings, slowness=slowness), 0)
+        for _ in range(settings.passes):
+            layers.learn()
+        signals.append(layers.layers())
+    for name in ("hidden-1", "hidden-2"):
+        free, slow = (found[name] for found in signals)
+        assert fig12.change(slow) < 0.95 * fig12.change(free)
+        assert np.abs(slow).mean() > 0.8 * np.abs(free).mean()
+
+
 def test_figure_8_when_quick_has_fewer_numbers_of_the_same_names() -> None:
     kept = {row["what"] for row in json.loads((KEPT / "fig8.json").read_text())["numbers"]}
     found = {number.what: number.here for number in fig8.run(quick=True).numbers}

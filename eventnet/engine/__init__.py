@@ -66,6 +66,12 @@ def make_engine(
         raise ConfigError(
             f"adapt={adapt} without a clock: scales adapt once a tick (Eq. 21); give clock=dt"
         )
+    slow = next((p for p in plan.populations if p.slowness), None)
+    if slow is not None:
+        raise ConfigError(
+            f"slowness={slow.slowness:g} on {slow.name} without a clock: it is a penalty on changes from "
+            "tick to tick; give clock=dt"
+        )
     if name == "compiled":
         from eventnet.engine.compiled import CompiledEngine
 

@@ -8,6 +8,7 @@ as they stood when it began:
   (Eq. 3, halves to the even number), decode ``y <- k_alpha*y + k_beta*(s @ W)``, ``z = b + y``
   (Eq. 5, 7): the bias stands outside the decoder;
 * output error ``dL/dz``, hidden error ``h'(z)*decode(s_e @ W.T)`` (Eq. 12), each through its own coder;
+  a layer with `slowness` adds the gradient of how much it changes (`clocked_kernels.slow_down`);
 * plasticity, one of four rules whose sums over time agree; weights are read before any is changed; the
   rate a tick is ``lr*dt``, or with a guard ``min(lr*dt, cap/sum_q |x_q|^2)`` over the signals by which a
   target learns;
@@ -99,7 +100,8 @@ class ClockedEngine:
     ConfigError
         For what the paper's algorithm has not: delays, thresholds other than 1/2, other
         rules, sparse or bounded projections, sources of spikes; for two biases on one population;
-        for a rule that needs fading traces and a coder that never fades.
+        for a rule that needs fading traces and a coder that never fades; for slowness where nothing
+        learns.
     """
 
     name = "clocked"
@@ -580,6 +582,12 @@ def _check(plan: Plan) -> None:
             biased.add(q.target.index)
     if plan.rule is None:
         return
+    for p in plan.populations:
+        if p.slowness and not plan.has_error[p.index]:
+            raise ConfigError(
+                f"slowness={p.slowness:g} on {p.name}: nothing that leads into it or before it learns; "
+                "let it, or leave slowness at 0"
+            )
     if plan.rule.name not in layout.RULES:
         raise ConfigError(f"rule {plan.rule.name}: a clocked network has {', '.join(layout.RULES)}")
 
@@ -616,6 +624,7 @@ def _net(plan: Plan, dt: float, adapt: float) -> layout.Net:
     back_first, back_list = arrays.ragged(returning)
     groups, group = _grouped(incoming, source, alpha, alpha)
     back_groups, back_group = _grouped(returning, target, error_alpha, error_alpha)
+    penalty = [p.slowness * learns for p, learns in zip(pops, plan.has_error, strict=True)]
     rule = layout.FUTURE if plan.rule is None else layout.RULES[plan.rule.name]
     plastic = [on and not constant[s] for on, s in zip(plan.plastic, source, strict=True)]
     late, flipped, slots = [], [], []
@@ -678,6 +687,8 @@ def _net(plan: Plan, dt: float, adapt: float) -> layout.Net:
         back_group_first=arrays.offsets([len(g) for g in back_groups]),
         back_group_alpha=np.array([a for g in back_groups for a in g]),
         back_group=back_group,
+        slowness=np.array(penalty),
+        move_first=arrays.offsets([n * (w > 0) for n, w in zip(sizes, penalty, strict=True)]),
         source=np.array(source, dtype=np.int64),
         target=np.array(target, dtype=np.int64),
         weight_first=arrays.offsets(sizes_of),
@@ -727,7 +738,8 @@ def _lazy(plan: Plan, net: layout.Net) -> NDArray[np.bool_]:
         decays = net.group_alpha[net.group_first[k] : net.group_first[k + 1]]
         back = net.back_group_alpha[net.back_group_first[k] : net.back_group_first[k + 1]]
         own = (decays == net.alpha[k]).all() and (back == net.error_alpha[k]).all()
-        quiet[k] = p.kind == "layer" and not p.bias.any() and net.teacher[k] < 0 and bool(own)
+        held = not p.bias.any() and net.teacher[k] < 0 and net.slowness[k] == 0.0
+        quiet[k] = p.kind == "layer" and held and bool(own)
     return quiet
 
 
@@ -769,5 +781,8 @@ def _fresh_state(plan: Plan, net: layout.Net) -> layout.State:
         kernel_post=np.zeros(n * bool(net.joined_pre.any()), dtype),
         held_pre=np.ones(len(plan.populations)),
         held_post=np.ones(len(plan.populations)),
+        move=np.zeros(int(net.move_first[-1]), dtype),
+        square=np.zeros(len(plan.populations)),
+        move_square=np.zeros(len(plan.populations)),
         flags=np.array([0, int(plan.rule is not None), -1, 0], dtype=np.int64),
     )

@@ -34,6 +34,9 @@ WIDE = 32
 BLOCK = 64
 """Neurons of a lazy population that are touched together."""
 
+SLOWNESS_TICKS = 100
+"""Over so many ticks the means run by which a layer's changes are measured."""
+
 RULES = {"STDP": 0, "Past": 1, "Reconstruction": 2, "TrueGradient": 3}
 FUTURE, PAST, RECONSTRUCTION, TRUE = range(4)
 
@@ -79,6 +82,8 @@ class Net(NamedTuple):
     back_group_first: Array
     back_group_alpha: Array
     back_group: Array
+    slowness: Array  # (P,) weight of the penalty on a layer's changes
+    move_first: Array  # (P+1,) offset of the changes of layers that have one
     source: Array  # (Q,)
     target: Array  # (Q,)
     weight_first: Array  # (Q+1,) offset of a projection's weights
@@ -147,6 +152,9 @@ class State(NamedTuple):
     kernel_post: Array  # (N,)
     held_pre: Array  # (P,) its decay since
     held_post: Array  # (P,)
+    move: Array  # of slow layers: x less that of the tick before
+    square: Array  # (P,) running mean of |x|^2, and of |move|^2
+    move_square: Array
     flags: Array  # [next tick, learning, diverged population, a target holds]
 
 

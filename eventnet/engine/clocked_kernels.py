@@ -31,6 +31,7 @@ from eventnet.engine.clocked_arrays import (
     SKIP_BACKWARD,
     SKIP_FORWARD,
     SKIP_UPDATE,
+    SLOWNESS_TICKS,
     TEACHINGS,
     TICKS,
     Buffer,
@@ -46,9 +47,12 @@ from eventnet.engine.jit import Array, kernel
 from eventnet.engine.vectors import (
     PLAIN,
     activate,
+    add_slowness,
+    change_from,
     copy,
     count_nonzero,
     decode,
+    dot,
     encode,
     encode_codes,
     list_spikes,
@@ -186,6 +190,8 @@ def forward(
     scratch.arrived[first : net.trace_first[p + 1]] = 0.0
     arrive(p, net, state, weights, scratch, counts, special)
     x = state.x[a:b]
+    move = state.move[net.move_first[p] : net.move_first[p + 1]]
+    copy(move, x[: move.shape[0]])
     copy(x, state.bias[a:b])
     for k in range(net.group_first[p + 1] - net.group_first[p]):
         m = first + k * n
@@ -193,6 +199,7 @@ def forward(
         decode(state.u[m : m + n], factor, scratch.arrived[m : m + n], x)
     if net.kind[p] == LAYER:
         activate(x, state.on[a:b], net.leak[p])
+    change_from(x[: move.shape[0]], move)
 
 
 @kernel
@@ -219,6 +226,28 @@ def backward(
         decode(state.g[m : m + n], factor, scratch.returned[m : m + n], e)
     for j in range(n):
         e[j] *= on[j]
+    if net.slowness[p] > 0.0:
+        slow_down(p, net, state)
+
+
+@kernel
+def slow_down(p: int, net: Net, state: State) -> None:
+    """Add to the error of layer `p` the gradient of how much it changes, in parts of its size.
+
+    With d the change of x since the tick before and r^2 = <|d|^2>/<|x|^2>, means over
+    `SLOWNESS_TICKS`, it is ``(d - r^2*x/2)/r``: see docs/theory.md, section 11.
+    """
+    a, b = net.first[p], net.first[p + 1]
+    x, move = state.x[a:b], state.move[net.move_first[p] : net.move_first[p + 1]]
+    square, move_square = dot(x, x), dot(move, move)
+    if state.square[p] == 0.0:
+        state.square[p], state.move_square[p] = square, move_square
+    state.square[p] += (square - state.square[p]) / SLOWNESS_TICKS
+    state.move_square[p] += (move_square - state.move_square[p]) / SLOWNESS_TICKS
+    if state.square[p] > 0.0 and state.move_square[p] > 0.0:
+        r = math.sqrt(state.move_square[p] / state.square[p])
+        gain = net.slowness[p] / r
+        add_slowness(state.e[a:b], state.on[a:b], move, x, gain, 0.5 * r * net.slowness[p])
 
 
 @kernel

@@ -187,6 +187,21 @@ def activate(z: Array, on: Array, leak: float) -> None:
 
 
 @apart
+def change_from(x: Array, before: Array) -> None:
+    """Replace what x was before by how much it has changed."""
+    for j in range(x.shape[0]):
+        before[j] = x[j] - before[j]
+
+
+@apart
+def add_slowness(e: Array, on: Array, move: Array, x: Array, gain: float, less: float) -> None:
+    """Add ``h'*(gain*move - less*x)`` to errors, in place."""
+    up, down = e.dtype.type(gain), e.dtype.type(less)
+    for j in range(e.shape[0]):
+        e[j] += on[j] * (up * move[j] - down * x[j])
+
+
+@apart
 def look_up(held: Array, code: Array, level: Array, whole: float) -> None:
     """Write into `held` the levels of bytes, or their parts of a `whole` that is not 0."""
     divisor = held.dtype.type(whole if whole != 0.0 else 1.0)
