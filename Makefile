@@ -43,10 +43,11 @@ lowest:  ## Test with the lowest versions that pyproject.toml declares, in .venv
 	@.venv-lowest/bin/uv pip install -q --python .venv-lowest --resolution lowest-direct -e ".[dev]"
 	@.venv-lowest/bin/python -m pytest -n 2
 
-# Of what compiles, the tests of compiling; all else without the JIT, large networks left out.
+# Of what compiles, the tests of compiling, and of Temporal MNIST, whose order is kept: without the JIT it takes
+# hours. All else without the JIT, large networks left out.
 coverage: $(VENV)/installed-dev  ## Measure the branches that tests reach, without the JIT, on small networks
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -q tests/test_jit.py tests/test_bound.py
+	@$(BIN)/coverage run -m pytest -q tests/test_jit.py tests/test_bound.py tests/test_temporal.py
 	@NUMBA_DISABLE_JIT=1 HYPOTHESIS_PROFILE=few $(BIN)/coverage run -m pytest -q -n 2 @tests/large.txt
 	@NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest -q -n 2 tests/small_runs.py
 	@$(BIN)/coverage combine --quiet

@@ -644,7 +644,7 @@ class Simulation:
         progress: Callable[[float, int], None] | None,
         live: bool | Wire,
     ) -> Run:
-        seen = {name: len(probe.values) for name, probe in self._probes.items()}
+        seen = {name: probe.count for name, probe in self._probes.items()}
         begun = Begun(self.now, self._counted, seen, self.now)
         if record is not None:
             begun = record.begin(self, begun, until, bool(live))

@@ -27,8 +27,11 @@ from eventnet.sources import asked, whole
 
 Floats = NDArray[np.float64]
 
-WRITE, SETTLE, READ = 1, 2, 3
-"""SimPy priorities of the three things that happen at one stamp."""
+WRITE, SETTLE, READ, AFTER = 1, 2, 3, 4
+"""SimPy priorities of the three things that happen at one stamp, and of none."""
+
+READ_AHEAD = 1 << 16
+"""Numbers that probes read at a time."""
 
 FIRST = 1 << 60
 """Puts an order before every number that SimPy gives its events."""
@@ -178,7 +181,9 @@ class Probe:
         self.population = population
         self._given = times
         self._rate: tuple[float, float, float] | None = None
-        self._values: list[Floats] = []
+        self._blocks: list[Floats] = []
+        self.count = 0
+        """Readings so far."""
 
     @classmethod
     def periodic(cls, population: Population, rate: float, t0: float, stop: float) -> Probe:
@@ -187,32 +192,40 @@ class Probe:
         probe._rate = (rate, t0, stop)
         return probe
 
+    def stamps(self, begin: int, end: int) -> Floats:
+        """Return the stamps of its readings from number `begin` to before `end`, s."""
+        if self._rate is None:
+            return self._given[begin:end]
+        rate, t0, stop = self._rate
+        stamps = t0 + np.arange(begin, end) / whole(rate)
+        return stamps[: int(np.searchsorted(stamps, stop, side="right"))]
+
     @property
     def times(self) -> Floats:
         """Return the stamps of what was read so far, shape (k,), in s."""
-        k = len(self._values)
-        if self._rate is None:
-            return self._given[:k]
-        rate, t0, _ = self._rate
-        return t0 + np.arange(k) / whole(rate)
+        return self.stamps(0, self.count)
 
     @property
     def values(self) -> Floats:
         """Return what was read so far, shape (k, size)."""
-        return np.array(self._values).reshape(-1, self.population.size)
+        if len(self._blocks) != 1:
+            size = self.population.size
+            self._blocks = [np.concatenate([np.zeros((0, size)), *self._blocks])]
+        return self._blocks[0].copy()
 
     def next_time(self) -> float:
         """Return the next stamp."""
-        k = len(self._values)
-        if self._rate is None:
-            return float(self._given[k]) if k < len(self._given) else math.inf
-        rate, t0, stop = self._rate
-        time = t0 + k / whole(rate)
-        return time if time <= stop else math.inf
+        return float(next(iter(self.stamps(self.count, self.count + 1)), math.inf))
 
     def act(self, world: World, time: float) -> None:
-        """Read once."""
-        self._values.append(world.read(self.population, time))
+        """Read once, and ahead; unless another probe has done so."""
+        if self.next_time() == time:
+            world.read_on(self)
+
+    def take(self, values: Floats) -> None:
+        """Keep readings, (n, size)."""
+        self._blocks.append(values)
+        self.count += len(values)
 
     def state(self) -> dict[str, Any]:
         """Return what was read."""
@@ -220,7 +233,7 @@ class Probe:
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Go back to what was read."""
-        self._values = list(np.array(saved["values"]))
+        self._blocks, self.count = [np.array(saved["values"])], len(saved["values"])
 
 
 class Change:
@@ -279,6 +292,7 @@ class World:
         self.settled = -math.inf  # the last stamp whose instant has run
         self._reached = -math.inf  # the stamp before which all has run
         self._settle_at = -math.inf  # the last stamp for which a settle event is queued
+        self._limit = (-math.inf, WRITE)  # before which all events that are queued will run
         self.observer: Observer | None = None
         self._waiting: list[tuple[float, Population, Floats]] = []  # writes at times to come
         self.processes: list[Process] = []
@@ -364,7 +378,7 @@ class World:
 
         For what comes in order of time, by the thousand: no event is made of it.
         """
-        self.env.catch_up(time, WRITE)
+        self._catch_up(time, WRITE)
         if time <= self.settled:
             time = float(np.nextafter(self.settled, math.inf))
         if time > self._reached:  # others of this stamp may have come
@@ -387,12 +401,61 @@ class World:
 
     def read(self, population: Population, time: float) -> Floats:
         """Return a population's decoded signal at `time`, shape (size,), after settling it."""
-        self.env.catch_up(time, READ)
+        self._catch_up(time, READ)
         self.settle(time)
         found = self.engine.read(population.index, time)
         if self.observer is not None:
             self.observer.read(population, time, found)
         return found
+
+    def read_on(self, first: Probe) -> None:
+        """Let a probe read now, and it and all others ahead as far as nobody else acts.
+
+        The engine does so by itself: no Python runs for a reading.
+        """
+        probes = [p for p in self.processes if isinstance(p, Probe)]
+        times = self._ahead(first, probes)
+        left = list(times)
+        seen: list[tuple[float, int, Floats]] = []
+
+        def take(k: int, values: Floats) -> None:
+            stamps, left[k] = np.split(left[k], [len(values)])
+            probes[k].take(values)
+            self.settled = max(self.settled, *stamps.tolist()[-1:], -math.inf)
+            if self.observer is not None:
+                seen.extend(zip(stamps.tolist(), [k] * len(values), values, strict=True))
+
+        try:
+            self.engine.watch([p.population.index for p in probes], times, take)
+        finally:
+            if self.observer is not None:
+                for time, k, values in sorted(seen, key=lambda one: one[:2]):
+                    self.observer.read(probes[k].population, time, values)
+
+    def _ahead(self, first: Probe, probes: list[Probe]) -> list[Floats]:
+        """Return the stamps at which each probe reads before anybody else acts; `first` at least once."""
+        room = max(READ_AHEAD // sum(p.population.size for p in probes), 1)
+        ahead = [p.stamps(p.count, p.count + room + 1) for p in probes]
+        end = min(
+            [at for at, _, place, _ in self.env._queue if not self._is_probe(place)]
+            + [float(stamps[room]) for stamps in ahead if len(stamps) > room],
+            default=math.inf,
+        )
+        latest, priority = self._limit
+        side: Any = "right" if priority > READ else "left"
+        return [
+            stamps[
+                : max(
+                    min(np.searchsorted(stamps, end), np.searchsorted(stamps, latest, side)),
+                    probe is first,
+                )
+            ]
+            for probe, stamps in zip(probes, ahead, strict=True)
+        ]
+
+    def _is_probe(self, place: int) -> bool:
+        """Return whether an event with this place among others is a probe's."""
+        return place < 0 and isinstance(self.processes[place + FIRST], Probe)
 
     def run(self, until: float) -> None:
         """Run everything up to and with `until`."""
@@ -408,8 +471,15 @@ class World:
         self.engine.advance(time)
 
     def _step(self, time: float) -> None:
-        while self.env.peek() <= time:
-            self.env.step()
+        self._catch_up(time, AFTER)
+
+    def _catch_up(self, time: float, priority: int) -> None:
+        """Run every event that comes before those of `priority` at `time`."""
+        outer, self._limit = self._limit, (time, priority)
+        try:
+            self.env.catch_up(time, priority)
+        finally:
+            self._limit = outer
 
     def state(self) -> dict[str, Any]:
         """Return the position of the world and of each process; the engine has its own.

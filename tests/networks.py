@@ -213,14 +213,26 @@ def local_from(neurons: int) -> Iterator[None]:
         plans.LOCAL = kept
 
 
-def simulate(name: str, case: Case) -> tuple[list[np.ndarray], list[np.ndarray], Any]:
-    """Run a case on one engine: spikes as four arrays, weights, and the engine."""
+def simulate(
+    name: str, case: Case, read: dict[int, list[np.ndarray]] | None = None
+) -> tuple[list[np.ndarray], list[np.ndarray], Any]:
+    """Run a case on one engine: spikes as four arrays, weights, and the engine.
+
+    `read` is given what every population reads now and then, by population, also if the run diverges.
+    """
     batches: list[Any] = []
     plan = plan_of(case)
     with booked_late_from(case.wide):
         engine = make_engine(name, plan, lambda *batch: batches.append(batch))
     for population, source in case.sources.items():
         engine.feed(population, source)
+    if read is not None:
+        rng = np.random.default_rng(case.seed)
+        samples = np.concatenate([s.block(0, 20)[0] for s in case.sources.values()])
+        chosen = [p.index for p in plan.populations if p.kind != "source" and not p.constant]
+        draws = [np.append(rng.random(9) * case.until, rng.choice(samples, 3)) for _ in chosen]
+        times = [np.unique(t[t <= case.until]) for t in draws]
+        engine.watch(chosen, times, lambda k, values: read.setdefault(chosen[k], []).extend(values))
     engine.advance(case.until, inclusive=True)
     spikes = [np.concatenate(column) for column in zip(*batches, strict=True)]
     weights = [engine.weights(q).copy() for q in range(len(plan.projections))]

@@ -21,15 +21,15 @@ from eventnet.engine import ENGINES
 from eventnet.errors import Diverged
 
 
-def outcome(name: str, case: Case) -> Any:
+def outcome(name: str, case: Case, read: dict[int, list[np.ndarray]]) -> Any:
     try:
-        return simulate(name, case)
+        return simulate(name, case, read)
     except Diverged as error:
         return str(error)
 
 
 def test_engines_agree_event_for_event(record_property: Callable[[str, object], None]) -> None:
-    compared = {"networks": 0, "events": 0}
+    compared = {"networks": 0, "events": 0, "readings": 0}
     examples = settings().max_examples
     few = examples < 100  # without the JIT
 
@@ -42,9 +42,16 @@ def test_engines_agree_event_for_event(record_property: Callable[[str, object], 
     def agree(case: Case) -> None:
         if few:
             case = replace(case, until=case.until / 4)
-        compiled = outcome("compiled", case)
+        seen: dict[str, dict[int, list[np.ndarray]]] = {name: {} for name in ENGINES}
+        compiled = outcome("compiled", case, seen["compiled"])
         assume(isinstance(compiled, str) or len(compiled[0][0]) < 20_000)  # the reference is slow
-        actors = outcome("actors", case)
+        actors = outcome("actors", case, seen["actors"])
+        for p in (
+            seen["compiled"].keys() | seen["actors"].keys()
+        ):  # one reading or a block at a time
+            ours, theirs = (seen[name].get(p, []) for name in ENGINES)
+            np.testing.assert_array_equal(np.array(ours), np.array(theirs))
+            compared["readings"] += len(ours)
         if isinstance(compiled, str) or isinstance(actors, str):
             assert compiled == actors
             assume(False)
@@ -69,7 +76,8 @@ def test_engines_agree_event_for_event(record_property: Callable[[str, object], 
     agree()
     assert compared["networks"] >= (examples // 2 if few else 200)
     record_property(
-        "engines compared", f"{compared['networks']} networks, {compared['events']} events"
+        "engines compared",
+        f"{compared['networks']} networks, {compared['events']} events, {compared['readings']} readings",
     )
 
 

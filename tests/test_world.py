@@ -9,16 +9,20 @@ import pytest
 
 import eventnet as en
 from eventnet.engine import ENGINES
+from eventnet.network import Population
+from eventnet.world import READ, World
 
 
-def one_sensor(engine: str = "compiled", step: float = 0.1) -> en.Simulation:
+def one_sensor(
+    engine: str = "compiled", step: float = 0.1, clock: float | None = None
+) -> en.Simulation:
     net = en.Network(tau=0.1)
     net.sensor("s", 1, step=step)
     net.layer("h", 3, step=0.1, bias=[0.2, -0.1, 0.0])
     net.output("y", 1)
     net.connect("s", "h", weights=[[1.0, -0.7, 0.4]])
     net.connect("h", "y", weights=[[1.0], [0.5], [-1.0]])
-    return en.Simulation(net, engine=engine)
+    return en.Simulation(net, engine=engine, clock=clock)
 
 
 def spikes(run: en.Run) -> list[tuple[float, int, int, int]]:
@@ -78,6 +82,79 @@ def test_a_probe_reads_after_the_instant_and_a_late_write_lands_just_after_it(en
     late = float(np.nextafter(0.5, math.inf))
     jumps = [s for s in spikes(run) if s[1] == 0 and s[3] == 10]
     assert jumps == [(0.5, 0, 0, 10), (late, 0, 0, 10)]  # none is lost that fell between runs
+
+
+class Reader:
+    """Reads as a probe does, but always one reading at a time."""
+
+    priority = READ
+
+    def __init__(self, population: Population, times: np.ndarray) -> None:
+        self.population, self.times, self.values = population, times.tolist(), []
+
+    def next_time(self) -> float:
+        return self.times[len(self.values)] if len(self.values) < len(self.times) else math.inf
+
+    def act(self, world: World, time: float) -> None:
+        self.values.append(world.read(self.population, time))
+
+
+@pytest.mark.parametrize(
+    ("engine", "clock"), [("compiled", None), ("actors", None), ("compiled", 0.02)]
+)
+def test_probes_that_read_ahead_read_what_they_would_one_by_one(
+    engine: str, clock: float | None
+) -> None:
+    """Beside processes that write, switch and read between, at stamps of their own and at theirs."""
+    rng = np.random.default_rng(1)
+    times = {name: np.unique(np.round(rng.random(60) * 3, 2)) for name in ("s", "h", "y")}
+    found = []
+    for probes in (True, False):
+        sim = one_sensor(engine, clock=clock)
+        if probes:
+            for name in times:
+                sim.probe(name, times=times[name])
+        else:
+            readers = {n: Reader(sim.network.population(n), t) for n, t in times.items()}
+            for reader in readers.values():
+                sim.world.add(reader)
+        sim.feed("s", en.Sampled(lambda t: [math.sin(5 * t)], rate=4, stop=1.5))
+        sim.world.write(sim.network.population("s"), [0.7], 2.11)
+        sim.world.write(sim.network.population("s"), [-0.4], float(times["y"][40]))
+        for until in (0.5, 1.37, 3.0):
+            run = sim.run(until=until)
+        found.append(
+            [(sim.probed(n) if probes else readers[n]).values for n in times]
+            + list(run.raster.arrays())
+        )
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_array_equal(ours, np.array(theirs))
+
+
+def test_probes_cost_no_python_for_each_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    sim = one_sensor()
+    sim.feed("s", en.Periodic(np.ones(1000), rate=100))
+    sim.probe("y", rate=1000)
+    sim.probe("h", rate=300)
+    calls = []
+    watch = sim._engine.watch
+    monkeypatch.setattr(sim._engine, "watch", lambda *a: calls.append(watch(*a)))
+    sim.run(until=10.0)
+    assert (len(sim.probed("y").times), len(sim.probed("h").times)) == (10_001, 3_001)
+    assert len(calls) == 1
+
+
+def test_what_was_read_before_a_run_diverges_is_kept() -> None:
+    net = en.Network(tau=0.1)
+    net.sensor("s", 1, step=0.1)
+    net.output("y", 1)
+    net.connect("s", "y", weights=[[1e300]])
+    sim = en.Simulation(net)
+    sim.feed("s", en.Recording([0.0, 0.5], [[0.0], [1e10]]))
+    sim.probe("y", rate=10)
+    with pytest.raises(en.Diverged, match=r"t=0\.5 s in population 's'"):
+        sim.run(until=1.0)
+    assert sim.probed("y").times.tolist() == [k / 10 for k in range(5)]
 
 
 @pytest.mark.parametrize("engine", ENGINES)

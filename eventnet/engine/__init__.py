@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +15,7 @@ from eventnet.sources import Source
 ENGINES = ("compiled", "actors")
 
 Floats = NDArray[np.float64]
+Take = Callable[[int, Floats], None]
 Sink = Callable[[Floats, NDArray[np.int32], NDArray[np.uint32], NDArray[np.int32]], None]
 
 
@@ -30,6 +31,20 @@ class Engine(Protocol):
     def write(self, population: int, values: Floats, time: float) -> None: ...  # noqa: D102
     def advance(self, until: float, inclusive: bool = False) -> None: ...  # noqa: D102
     def read(self, population: int, time: float) -> Floats: ...  # noqa: D102
+    def watch(self, populations: Sequence[int], times: Sequence[Floats], take: Take) -> None:
+        """Run up to and with the last of `times` and read, each at its time, after its instant.
+
+        Parameters
+        ----------
+        populations : sequence of int
+            One a probe.
+        times : sequence of ndarray
+            Of each probe, increasing, none before what has run, s.
+        take : callable
+            Is given a probe's place and readings (n, size), once or in pieces; when the run
+            diverges, those before.
+        """
+
     def weights(self, projection: int) -> Floats: ...  # noqa: D102
     def set_weights(self, projection: int, weights: Floats) -> None: ...  # noqa: D102
     def scale_lr(self, factor: float) -> None: ...  # noqa: D102

@@ -10,7 +10,7 @@ new neuron or a new learning rule.
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -43,6 +43,7 @@ Key = tuple[int, What, int]
 """Population, what happens, neuron."""
 
 Floats = NDArray[np.float64]
+Take = Callable[[int, Floats], None]
 
 
 class ActorsEngine:
@@ -147,6 +148,12 @@ class ActorsEngine:
         )
         z = np.array([neuron.signal(elapsed) for neuron in neurons])
         return np.where(z > 0.0, z, p.leak * z)
+
+    def watch(self, populations: Sequence[int], times: Sequence[Floats], take: Take) -> None:
+        """Run up to and with the last of `times`, and read: see `Engine.watch`."""
+        for time, k in sorted((t, k) for k, stamps in enumerate(times) for t in stamps.tolist()):
+            self.advance(time, inclusive=True)
+            take(k, self.read(populations[k], time)[None])
 
     def weights(self, projection: int) -> Floats:
         """Return a copy of a projection's weights, (n_in, n_out) or (synapses,), with what is owed."""

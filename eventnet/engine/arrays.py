@@ -304,14 +304,28 @@ class Scratch(NamedTuple):
     row: Array  # weights of one row of a shared kernel
 
 
-class Buffer(NamedTuple):
-    """Spikes on their way to the recorder."""
+class Probes(NamedTuple):
+    """What is to be read while the engine runs, by K probes, and what was read."""
 
-    time: Array
+    population: Array  # (K,)
+    first: Array  # (K+1,) into time
+    time: Array  # s, each probe's increasing
+    size: Array  # (K,) numbers in a reading
+    value_first: Array  # (K+1,) into value
+    value: Array  # a reading after another
+    done: Array  # (K,) readings
+    left: Array  # (1,) readings to come, of all
+
+
+class Buffer(NamedTuple):
+    """What leaves an engine while it runs: spikes on their way to the recorder, and readings."""
+
+    time: Array  # on a clock empty: nothing is recorded
     population: Array  # from P on: error coders
     neuron: Array
     quanta: Array  # signed
     used: Array  # (1,)
+    probes: Probes
 
 
 class Counters(NamedTuple):

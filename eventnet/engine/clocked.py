@@ -37,6 +37,7 @@ from eventnet.engine.clocked_learning import book_all
 from eventnet.engine.equations import MAX_COUNT
 from eventnet.engine.feeds import Feeds
 from eventnet.engine.plan import Plan
+from eventnet.engine.readings import Watching, make_probes
 from eventnet.errors import ConfigError, Diverged
 from eventnet.network import positive
 from eventnet.sources import Source, whole
@@ -68,7 +69,7 @@ class Scale(NamedTuple):
     error_mean: float
 
 
-class ClockedEngine:
+class ClockedEngine(Watching):
     """Runs a plan tick by tick, as the paper's program did.
 
     Tick k stands at ``t0 + k/rate`` with ``rate = 1/dt``, as sample k of a `Periodic` source of that rate
@@ -160,14 +161,13 @@ class ClockedEngine:
         )
         rows = 0 if sink is None else BUFFER_ROWS + 2 * neurons
         self._buffer = bind(
-            layout.Buffer(
+            arrays.Buffer(
                 time=np.zeros(rows),
                 population=np.zeros(rows, dtype=np.int32),
                 neuron=np.zeros(rows, dtype=np.uint32),
                 quanta=np.zeros(rows, dtype=np.int32),
                 used=np.zeros(1, dtype=np.int64),
-                outputs=np.zeros((0, 0)),
-                watched=np.zeros(2, dtype=np.int64),
+                probes=make_probes(),
             )
         )
 
@@ -229,16 +229,11 @@ class ClockedEngine:
 
     def outputs(self, population: int, ticks: int) -> Floats:
         """Run `ticks` ticks and return what `population` reads after each, shape (ticks, size)."""
-        size = self.plan.populations[population].size
-        mine = self._buffer
-        self._buffer = mine._replace(
-            outputs=np.zeros((ticks, size)), watched=np.array([population, 0], dtype=np.int64)
-        )
-        try:
-            self.advance(math.inf)
-            return self._buffer.outputs
-        finally:
-            self._buffer = mine
+        t0, rate = self._net.clock
+        found = [np.zeros((0, self.plan.populations[population].size))]
+        stamps = t0 + (int(self._state.flags[0]) + np.arange(ticks)) / rate
+        self.watch([population], [stamps], lambda _, values: found.append(values))
+        return found[-1]
 
     # -- signals -----------------------------------------------------------------------------------
 

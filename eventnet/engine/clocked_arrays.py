@@ -187,18 +187,6 @@ class Scratch(NamedTuple):
     crossed: Array  # (2,) synapses that nobody counts
 
 
-class Buffer(NamedTuple):
-    """Spikes on their way to the recorder, and what one population reads after each tick."""
-
-    time: Array  # empty: nothing is recorded
-    population: Array
-    neuron: Array
-    quanta: Array  # signed
-    used: Array  # (1,)
-    outputs: Array  # (rows, size); no rows: not wanted
-    watched: Array  # [population, rows filled]
-
-
 class Counts(NamedTuple):
     """What `ClockedEngine.counters` is made from."""
 

@@ -17,6 +17,7 @@ from eventnet.engine.arrays import (
     NEEDS_SAMPLES,
     OUTPUT,
     SENSOR,
+    Buffer,
     Feed,
 )
 from eventnet.engine.clocked_arrays import (
@@ -34,7 +35,6 @@ from eventnet.engine.clocked_arrays import (
     SLOWNESS_TICKS,
     TEACHINGS,
     TICKS,
-    Buffer,
     Counts,
     Net,
     Scratch,
@@ -44,6 +44,7 @@ from eventnet.engine.clocked_arrivals import arrive, come_back
 from eventnet.engine.clocked_lazy import backward_lazy, forward_lazy
 from eventnet.engine.clocked_learning import plasticity
 from eventnet.engine.jit import Array, kernel
+from eventnet.engine.readings import due, place_of
 from eventnet.engine.vectors import (
     PLAIN,
     activate,
@@ -393,6 +394,22 @@ def tick(
 
 
 @kernel
+def read_due(
+    before: float, until: float, inclusive: bool, net: Net, state: State, buffer: Buffer
+) -> None:
+    """Let all probes read that have to before the tick at `before`."""
+    probes = buffer.probes
+    k = due(before, until, inclusive, probes)
+    while k >= 0:
+        place, _ = place_of(k, probes)
+        p = probes.population[k]
+        a = net.first[p]
+        for j in range(net.first[p + 1] - a):
+            probes.value[place + j] = state.x[a + j] * state.held[p]
+        k = due(before, until, inclusive, probes)
+
+
+@kernel
 def advance(
     until: float,
     inclusive: bool,
@@ -407,7 +424,7 @@ def advance(
 ) -> int:
     """Run all ticks before `until` (up to and with it if `inclusive`): the main loop.
 
-    Returns DONE, also when all wanted outputs are filled; BUFFER_FULL when the recorder must take the
+    Returns DONE; BUFFER_FULL when the recorder must take the
     spikes; NEEDS_SAMPLES when a feed has run dry; DIVERGED with the population in
     ``state.flags[2]``. Each leaves the engine between two ticks. `special` is None where no projection
     shares a kernel, whose code is then left out.
@@ -418,9 +435,9 @@ def advance(
             if feed.more[p] and feed.cursor[p] == feed.samples[p]:
                 return NEEDS_SAMPLES
         t = tick_time(state.flags[0], net.clock)
+        if buffer.probes.left[0] > 0:
+            read_due(t, until, inclusive, net, state, buffer)
         if t > until or (t == until and not inclusive):
-            return DONE
-        if buffer.outputs.shape[0] > 0 and buffer.watched[1] == buffer.outputs.shape[0]:
             return DONE
         if buffer.time.shape[0] > 0 and buffer.used[0] > room:
             return BUFFER_FULL
@@ -429,11 +446,3 @@ def advance(
         if bad >= 0:
             state.flags[2] = bad
             return DIVERGED
-        if buffer.outputs.shape[0] > 0:
-            p = buffer.watched[0]
-            seen = buffer.outputs[buffer.watched[1]]
-            copy(seen, state.x[net.first[p] : net.first[p + 1]])
-            if special is not None:
-                for j in range(seen.shape[0]):
-                    seen[j] *= state.held[p]
-            buffer.watched[1] += 1

@@ -13,6 +13,7 @@ from eventnet.engine import arrays, equations, kernels, learning, local, sparse,
 from eventnet.engine.bound import bind
 from eventnet.engine.feeds import Feeds
 from eventnet.engine.plan import Plan
+from eventnet.engine.readings import Watching, make_probes
 from eventnet.errors import ConfigError, Diverged
 from eventnet.plasticity import stdp
 from eventnet.plasticity.stdp import BookedRule, books_late
@@ -24,7 +25,7 @@ Sink = Callable[[Floats, NDArray[np.int32], NDArray[np.uint32], NDArray[np.int32
 BUFFER_ROWS = 1 << 16
 
 
-class CompiledEngine:
+class CompiledEngine(Watching):
     """Runs a plan by the compiled event loop.
 
     Parameters
@@ -109,6 +110,7 @@ class CompiledEngine:
                 neuron=np.zeros(rows, dtype=np.uint32),
                 quanta=np.zeros(rows, dtype=np.int32),
                 used=np.zeros(1, dtype=np.int64),
+                probes=make_probes(),
             )
         )
 
@@ -189,7 +191,8 @@ class CompiledEngine:
         else:
             u = self._state.u[self._net.trace_first[population] :]
         for k, tau in enumerate(self.plan.groups[population]):
-            z += u[k * p.size :][: p.size] * equations.decay(elapsed, tau)
+            faded = u[k * p.size :][: p.size] * equations.decay(elapsed, tau)
+            z += np.where(np.abs(faded) > equations.TINY, faded, 0.0)
         return np.where(z > 0.0, z, p.leak * z)
 
     def cells(self, population: int) -> Floats:

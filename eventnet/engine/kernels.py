@@ -80,7 +80,8 @@ from eventnet.engine.learning import (
     plasticity_stage,
     synapses_of,
 )
-from eventnet.engine.local import forward_local, loss_local
+from eventnet.engine.local import cells_of, forward_local, loss_local
+from eventnet.engine.readings import due, place_of
 from eventnet.engine.shared import add_shared_columns, add_shared_rows
 from eventnet.engine.tournament import next_leaf, put
 
@@ -1114,6 +1115,46 @@ def next_instant(
 
 
 @kernel
+def read_due(
+    before: float, until: float, inclusive: bool, net: Net, state: State, buffer: Buffer
+) -> None:
+    """Let all probes read that have to before the instant at `before`."""
+    probes = buffer.probes
+    k = due(before, until, inclusive, probes)
+    while k >= 0:
+        place, t = place_of(k, probes)
+        p = probes.population[k]
+        size = net.first[p + 1] - net.first[p]
+        read_signal(t, p, net, state, probes.value[place : place + size])
+        k = due(before, until, inclusive, probes)
+
+
+@kernel
+def read_signal(t: float, p: int, net: Net, state: State, z: Array) -> None:
+    """Write the signal of population `p` at `t`: a reading, h(z), or an output's z."""
+    a, n = net.first[p], z.shape[0]
+    if net.population[p].kind == SENSOR:
+        for j in range(n):
+            z[j] = state.x[a + j]
+        return
+    elapsed = max(t - state.population[p].clock, 0.0)
+    for j in range(n):
+        z[j] = net.bias[a + j]
+    for k in range(net.group_first[p + 1] - net.group_first[p]):
+        factor = decay(elapsed, net.group_tau[net.group_first[p] + k])
+        if net.population[p].local:
+            cells, stride = cells_of(p, net, state)
+            for j in range(n):
+                z[j] += fade(cells[j * stride], factor)
+        else:
+            place = net.trace_first[p] + k * n
+            for j in range(n):
+                z[j] += fade(state.u[place + j], factor)
+    for j in range(n):
+        z[j] = z[j] if z[j] > 0.0 else net.population[p].leak * z[j]
+
+
+@kernel
 def advance(
     until: float,
     inclusive: bool,
@@ -1149,6 +1190,8 @@ def advance(
             if first_instant
             else next_instant(net, state, flights, error_flights, feed)
         )
+        if buffer.probes.left[0] > 0:
+            read_due(t, until, inclusive, net, state, buffer)
         if t > until or (t == until and not inclusive):
             return DONE
         if buffer.used[0] > room:
