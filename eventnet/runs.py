@@ -301,7 +301,8 @@ def unsealed(path: Path) -> dict[str, Any]:
         found = json.loads(no_link(path).read_text(encoding="utf-8"))
         fits = found.pop(CHECKSUM) == _checksum(found)
     except Exception as error:  # deeply nested, for one
-        raise DataError(f"{path}: cannot be read ({error!r}); restore it") from error
+        said = f"{type(error).__name__}: {error}"
+        raise DataError(f"{path}: cannot be read ({said}); restore it") from error
     if not fits:
         raise DataError(f"{path}: is damaged or was changed: its checksum does not fit; restore it")
     assert isinstance(found, dict)

@@ -158,7 +158,7 @@ def test_the_bytes_are_those_of_a_real_engine(network: en.Network, plasticity: b
     assert found.weight_bytes == sum(8 * q.synapses for q in plan.projections)
     assert found.bytes == pytest.approx(real, rel=0.1)
     # The buffer of spikes has one size for all networks and must not hide a wrong coefficient.
-    fixed = sum(array.nbytes for array in engine._buffer)
+    fixed = sum(array.nbytes for array in within(engine._buffer))
     assert found.bytes - fixed == pytest.approx(real - fixed, rel=0.1)
 
 

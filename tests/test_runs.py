@@ -17,7 +17,7 @@ import eventnet as en
 from eventnet.cli import main
 from eventnet.errors import RunFolderError
 from eventnet.raster import RasterWriter
-from eventnet.runs import RunFolder, writing
+from eventnet.runs import RunFolder, unsealed, writing
 from eventnet.scenario import execute, load
 
 LIVE = """
@@ -138,3 +138,13 @@ def test_a_run_without_a_scenario_is_finished_at_its_end(tmp_path: Path) -> None
     en.Simulation(net, engine="actors", raster=False).run(until=1.0, record=tmp_path / "counted")
     found = RunFolder(tmp_path / "counted").summary()
     assert (found["state"], found["spikes"], found["simulated_s"]) == ("finished", 0, 1.0)
+
+
+def test_a_file_that_is_no_text_is_told_in_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(b"\xff" * 10_000)
+    with pytest.raises(
+        en.DataError, match=r"cannot be read \(UnicodeDecodeError: .*\); restore it"
+    ) as told:
+        unsealed(path)
+    assert len(str(told.value)) < 300
