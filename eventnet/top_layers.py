@@ -64,6 +64,8 @@ class Settings:
         Initial weights are drawn from N(0, 2/(n_in + n_out)) and multiplied by this.
     passes : int
         Over what is learned.
+    threshold : float
+        Of the features' coder, in [1/2, 1].
     slowness : float
         Of the hidden layers.
     """
@@ -81,6 +83,7 @@ class Settings:
     cap: float = 0.3
     init: float = 0.55
     passes: int = 48
+    threshold: float = 0.5
     slowness: float = 0.0
 
 
@@ -262,7 +265,7 @@ class Spiking(Passes):
 def network(settings: Settings, weights: list[Floats]) -> Network:
     """Return the network: features, hidden layers, output."""
     net = Network(tau=settings.tau)
-    net.sensor("features", len(weights[0]), step=settings.step)
+    net.sensor("features", len(weights[0]), step=settings.step, threshold=settings.threshold)
     names = ["features", *(f"hidden-{k}" for k in range(1, len(weights))), "moving"]
     for name, size in zip(names[1:], settings.hidden, strict=False):
         net.layer(
@@ -329,6 +332,11 @@ def persistence(task: Watched, age: int = 1) -> float:
     told = np.roll(task.truth, age, axis=0)
     told[:age] = 0.0
     return task.r2(told)
+
+
+def held_truth(task: Watched) -> float:
+    """Return R2 of telling what was true last of what is learned: persistence that is told no more."""
+    return task.r2(np.broadcast_to(task.y[task.learned - 1], task.truth.shape))
 
 
 def least_squares(task: Watched, ridge: float) -> float:

@@ -64,7 +64,8 @@ def run(p: Parameters, session: Session) -> Outcome:
                 "additions a frame": multiply_adds,
             },
             "least squares, features not smoothed": {"r2": top_layers.least_squares(plain, ridge)},
-            "persistence: the truth of the frame before": {"r2": top_layers.persistence(task)},
+            "persistence: the last truth that was taught": {"r2": top_layers.held_truth(task)},
+            "the truth of the frame before": {"r2": top_layers.persistence(task)},
         },
         dense={
             "dense SGD at every frame": int(multiply_adds * learned),

@@ -21,6 +21,7 @@ class Coder:
     alpha: float
     relative: float
     eta: float
+    theta: float = 0.5
     mu: float = 1.0
     beta: float = field(init=False)
     x_last: Array = field(init=False)
@@ -39,7 +40,8 @@ class Coder:
         kp = (1 - self.alpha) / self.beta
         kd = self.alpha / self.beta
         p = self.phi + (kp * x + kd * (x - self.x_last))
-        self.s = np.rint(p)
+        size = np.rint(np.maximum(np.abs(p) - (self.theta - 0.5), 0))
+        self.s = np.sign(p) * size
         self.phi = p - self.s
         self.x_last = x.copy()
         self.quanta += int(np.abs(self.s).sum())
@@ -100,12 +102,15 @@ class Oracle:
     learn_bias: bool = False
     cap: float = np.inf
     slowness: float = 0.0
+    theta: dict[str, float] = field(default_factory=dict)  # where it is not 1/2
 
     def __post_init__(self) -> None:
-        self.forward = {
-            name: Coder(*spec, self.eta) for name, spec in (self.sensors | self.layers).items()
-        }
-        self.backward = {name: Coder(*spec, self.eta) for name, spec in self.errors.items()}
+        def coders(specs: dict[str, tuple[int, float, float]]) -> dict[str, Coder]:
+            thetas = {name: self.theta.get(name, 0.5) for name in specs}
+            return {name: Coder(*spec, self.eta, thetas[name]) for name, spec in specs.items()}
+
+        self.forward = coders(self.sensors | self.layers)
+        self.backward = coders(self.errors)
         self.output = list(self.errors)[-1]
         self.b = {name: np.zeros(spec[0]) for name, spec in self.errors.items()}
         self.z: dict[str, Array] = {}

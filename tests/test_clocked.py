@@ -67,6 +67,7 @@ class Setting:
     learn_bias: bool = False
     cap: float | None = None
     slowness: float = 0.0
+    theta: float = 0.5
 
 
 def build(c: Setting, sink: Any = None, dtype: Any = np.float64) -> tuple[ClockedEngine, Oracle]:
@@ -78,7 +79,7 @@ def build(c: Setting, sink: Any = None, dtype: Any = np.float64) -> tuple[Clocke
     error_alpha = c.alpha if c.error_alpha is None else c.error_alpha
     network = en.Network(tau=tau(c.alpha))
     bias_step = 1.0 if c.learn_bias else None
-    network.sensor("pixels", 784, step=c.step)
+    network.sensor("pixels", 784, step=c.step, threshold=c.theta)
     for name, size in zip(names[1:-1], c.hidden, strict=True):
         network.layer(
             name,
@@ -90,6 +91,7 @@ def build(c: Setting, sink: Any = None, dtype: Any = np.float64) -> tuple[Clocke
             error_tau=tau(error_alpha),
             bias_step=bias_step,
             slowness=c.slowness,
+            threshold=c.theta,
         )
     network.output(
         "digit",
@@ -98,6 +100,7 @@ def build(c: Setting, sink: Any = None, dtype: Any = np.float64) -> tuple[Clocke
         error_step=c.error_step,
         error_tau=tau(error_alpha),
         bias_step=bias_step,
+        threshold=c.theta,
     )
     for (a, b), w in zip(pairwise(names), weights, strict=True):
         network.connect(a, b, weights=w)
@@ -124,6 +127,7 @@ def build(c: Setting, sink: Any = None, dtype: Any = np.float64) -> tuple[Clocke
         learn_bias=c.learn_bias,
         cap=math.inf if c.cap is None else c.cap,
         slowness=c.slowness,
+        theta=dict.fromkeys(names, c.theta),
     )
     return engine, oracle
 
@@ -148,6 +152,8 @@ SETTINGS = {
     "future guarded": Setting("stdp", lr=0.1, cap=1.0, learn_bias=True),
     "future deep": Setting("stdp", hidden=(sized(100, 9), sized(60, 7), sized(40, 5)), lr=0.005),
     "future slow": Setting("stdp", hidden=(sized(60, 7), sized(40, 5)), slowness=0.02, leak=0.1),
+    "future hesitant": Setting("stdp", hidden=(sized(60, 7), sized(40, 5)), theta=0.75),
+    "paper hesitant": dataclasses.replace(PAPER, theta=1.0, step=0.5, hidden_error_step=0.5),
     "paper": PAPER,
     "past fixed": Setting("past", alpha=0.909, learn_bias=True),
     "past deep": dataclasses.replace(
@@ -646,7 +652,6 @@ def test_an_epoch_learns(dtype: Any, mnist_data: mnist.Mnist) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"threshold": 0.75}, r"threshold=0\.75 on x: clocked coders round half to even"),
         ({"rule": PairSTDP(0.1)}, r"rule PairSTDP: a clocked network has STDP, Past"),
         ({"bounds": (-1, 1)}, "h -> y: clocked projections are all to all, without bounds"),
         ({"fan_in": 1}, "h -> y: clocked projections are all to all, without bounds"),
@@ -658,7 +663,7 @@ def test_an_epoch_learns(dtype: Any, mnist_data: mnist.Mnist) -> None:
     ],
 )
 def test_what_the_algorithm_has_not_is_refused(change: dict[str, Any], message: str) -> None:
-    network = scalar(threshold=change.get("threshold", 0.5))
+    network = scalar()
     network.output("y", 1, error_step=0.1)
     names = ("delay", "error_delay", "bounds", "fan_in")
     network.connect("h", "y", **{k: v for k, v in change.items() if k in names})

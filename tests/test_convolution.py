@@ -201,6 +201,7 @@ def oracle_of(
         rule=rule,
         lr=lr * TICK,
         leak=leak,
+        theta={p.name: p.threshold for p in net.populations},
         loss="squared",
         cap=cap,
     )
@@ -222,6 +223,7 @@ CHAINS = [
         (0, "stdp", STDP(0.5, cap=None), math.inf, {}),
         (1, "stdp", STDP(5.0, cap=0.5), 0.5, {"activation": "leaky", "leak": 0.2}),
         (1, "stdp", STDP(0.3, cap=None), math.inf, {"error_tau": 0.05}),
+        (1, "stdp", STDP(1.0, cap=None), math.inf, {"threshold": 0.8}),
         (2, "reconstruction", Reconstruction(0.3), math.inf, {}),
         (2, "true", TrueGradient(0.3), math.inf, {}),
     ],

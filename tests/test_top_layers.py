@@ -91,6 +91,8 @@ def test_least_squares_is_the_ridge_regression_and_persistence_tells_what_was(
     assert top_layers.least_squares(task, 0.1) == pytest.approx(expected, abs=1e-6)
     assert top_layers.persistence(task, 3) == pytest.approx(explained(task.y[553:-3], task.y[556:]))
     assert 0.9 < top_layers.persistence(task) < 1
+    last = np.tile(task.y[555], (239, 1))
+    assert top_layers.held_truth(task) == pytest.approx(explained(last, task.y[556:]))
 
 
 @pytest.mark.parametrize(("every", "smoothing"), [(1, 0.2), (8, 0.5)])
@@ -199,6 +201,7 @@ def test_the_committed_figures_hold_what_is_claimed_of_them() -> None:
         r2 = eight[f"spiking: R2, {rate}"]
         assert r2 > eight[f"dense: R2, {rate}"] - 0.03
         assert r2 > eight[f"least squares, features not smoothed: R2, {rate}"]
+        assert r2 > eight[f"persistence, the last truth that was taught: R2, {rate}"]
     # The truth of the frame before tells more at high rates, which nothing that sees one frame can beat.
     assert eight["persistence, the truth of the frame before: R2, 10/s"] > 0.98
     for what in ("learning", "reading"):

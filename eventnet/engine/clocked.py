@@ -6,7 +6,8 @@ as they stood when it began:
 
 * encode ``a = kp*x + kd*(x - x_last)`` (Eq. 4), quantize ``p = phi + a; s = round(p); phi = p - s``
   (Eq. 3, halves to the even number), decode ``y <- k_alpha*y + k_beta*(s @ W)``, ``z = b + y``
-  (Eq. 5, 7): the bias stands outside the decoder;
+  (Eq. 5, 7): the bias stands outside the decoder. With a threshold theta above 1/2, which is hysteresis,
+  ``s = sign(p)*round(max(|p| - (theta - 1/2), 0))``;
 * output error ``dL/dz``, hidden error ``h'(z)*decode(s_e @ W.T)`` (Eq. 12), each through its own coder;
   a layer with `slowness` adds the gradient of how much it changes (`clocked_kernels.slow_down`);
 * plasticity, one of four rules whose sums over time agree; weights are read before any is changed; the
@@ -99,10 +100,9 @@ class ClockedEngine(Watching):
     Raises
     ------
     ConfigError
-        For what the paper's algorithm has not: delays, thresholds other than 1/2, other
-        rules, sparse or bounded projections, sources of spikes; for two biases on one population;
-        for a rule that needs fading traces and a coder that never fades; for slowness where nothing
-        learns.
+        For what the paper's algorithm has not: delays, other rules, sparse or bounded projections,
+        sources of spikes; for two biases on one population; for a rule that needs fading traces and a
+        coder that never fades; for slowness where nothing learns.
     """
 
     name = "clocked"
@@ -117,7 +117,7 @@ class ClockedEngine(Watching):
         _check(plan)
         self._sink = sink
         self._net = bind(_net(plan, self.dt, self.adapt))
-        self._special = 1 if self._net.shared.any() else None
+        self._special = 1 if self._net.shared.any() or self._net.shift.any() else None
         self._weights = arrays.aligned(int(self._net.weight_first[-1]), plan.dtype)
         self._state = bind(arrays.spread(_fresh_state(plan, self._net)))
         for q, weights in enumerate(plan.initial_weights()):
@@ -542,11 +542,6 @@ def _check(plan: Plan) -> None:
             raise ConfigError(
                 f"{p.name}: a clocked network encodes its inputs itself; use a sensor"
             )
-        if p.threshold != 0.5:
-            raise ConfigError(
-                f"threshold={p.threshold} on {p.name}: clocked coders round half to even; leave it "
-                "at 0.5"
-            )
     biased: set[int] = set()
     for q in plan.projections:
         for what, delay in (("delay", q.delay), ("error_delay", q.error_delay)):
@@ -657,6 +652,7 @@ def _net(plan: Plan, dt: float, adapt: float) -> layout.Net:
         first=arrays.offsets(sizes),
         alpha=alpha,
         relative=np.array([p.step for p in pops]),
+        shift=np.array([p.threshold - 0.5 for p in pops]),
         leak=np.array([p.leak for p in pops]),
         softmax=np.array([p.loss == "softmax" for p in pops]),
         has_error=np.array(plan.has_error, dtype=np.bool_),

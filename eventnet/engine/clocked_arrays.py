@@ -59,6 +59,7 @@ class Net(NamedTuple):
     first: Array  # (P+1,) offset of a population's neurons
     alpha: Array  # (P,) k_alpha of the forward coder
     relative: Array  # (P,) k_beta relative to the mean, or k_beta itself if scales are fixed
+    shift: Array  # (P,) by how much the threshold is above 1/2
     leak: Array  # (P,) slope where a unit is off
     softmax: Array  # (P,) bool
     has_error: Array  # (P,) bool: encodes an error

@@ -127,7 +127,9 @@ def take_samples(
 
 
 @kernel
-def encode_sensor(p: int, net: Net, state: State, feed: Feed, scratch: Scratch) -> bool:
+def encode_sensor(
+    p: int, net: Net, state: State, feed: Feed, scratch: Scratch, shift: float | None
+) -> bool:
     """Take the reading that `take_samples` found and encode it in one pass; False: out of range."""
     a, b = net.first[p], net.first[p + 1]
     x, phi, count = state.x[a:b], state.phi[a:b], scratch.spike_count[a:b]
@@ -135,33 +137,40 @@ def encode_sensor(p: int, net: Net, state: State, feed: Feed, scratch: Scratch) 
     place = feed.value_first[p] + found * (b - a)
     if found == NOTHING:
         copy(state.last[a:b], x)
-        encode(state.last[a:b], x, phi, count, alpha, beta)
+        encode(state.last[a:b], x, phi, count, alpha, beta, shift)
     elif found == WRITTEN:
-        encode(state.written[a:b], x, phi, count, alpha, beta)
+        encode(state.written[a:b], x, phi, count, alpha, beta, shift)
     elif feed.coded[p]:
         code = feed.code[place : place + b - a]
-        encode_codes(code, feed.level[p], feed.whole[p], x, phi, count, alpha, beta)
+        encode_codes(code, feed.level[p], feed.whole[p], x, phi, count, alpha, beta, shift)
     else:
-        encode(feed.value[place : place + b - a], x, phi, count, alpha, beta)
+        encode(feed.value[place : place + b - a], x, phi, count, alpha, beta, shift)
     return take_counts(p, count, scratch.spike[a:b], scratch.spikes, scratch.quanta)
 
 
 @kernel
-def encode_forward(p: int, net: Net, state: State, scratch: Scratch) -> bool:
+def encode_forward(p: int, net: Net, state: State, scratch: Scratch, special: int | None) -> bool:
     """Encode the signal of layer `p`; False: it is out of range."""
     a, b = net.first[p], net.first[p + 1]
+    x, last, phi = state.x[a:b], state.last[a:b], state.phi[a:b]
     count = scratch.spike_count[a:b]
-    encode(state.x[a:b], state.last[a:b], state.phi[a:b], count, net.alpha[p], state.beta[p])
+    if special is not None and net.shift[p] > 0.0:
+        encode(x, last, phi, count, net.alpha[p], state.beta[p], net.shift[p])
+    else:
+        encode(x, last, phi, count, net.alpha[p], state.beta[p], None)
     return take_counts(p, count, scratch.spike[a:b], scratch.spikes, scratch.quanta)
 
 
 @kernel
-def encode_error(p: int, net: Net, state: State, scratch: Scratch) -> bool:
+def encode_error(p: int, net: Net, state: State, scratch: Scratch, special: int | None) -> bool:
     """Encode the error of population `p`; False: it is out of range."""
     a, b = net.first[p], net.first[p + 1]
     e, last, phi = state.e[a:b], state.error_last[a:b], state.error_phi[a:b]
     count = scratch.error_count[a:b]
-    encode(e, last, phi, count, net.error_alpha[p], state.error_beta[p])
+    if special is not None and net.shift[p] > 0.0:
+        encode(e, last, phi, count, net.error_alpha[p], state.error_beta[p], net.shift[p])
+    else:
+        encode(e, last, phi, count, net.error_alpha[p], state.error_beta[p], None)
     spikes, quanta = scratch.error_spikes, scratch.error_quanta
     return take_counts(p, count, scratch.error_spike[a:b], spikes, quanta)
 
@@ -339,11 +348,13 @@ def tick(
     readings, teachings = counts.network[READINGS], counts.network[TEACHINGS]
     take_samples(t, net, state, feed, scratch, counts)
     for p in range(n):
-        if (
-            net.kind[p] == SENSOR
-            and not net.constant[p]
-            and not encode_sensor(p, net, state, feed, scratch)
-        ):
+        if net.kind[p] != SENSOR or net.constant[p]:
+            continue
+        if special is not None and net.shift[p] > 0.0:
+            fine = encode_sensor(p, net, state, feed, scratch, net.shift[p])
+        else:
+            fine = encode_sensor(p, net, state, feed, scratch, None)
+        if not fine:
             return p
     for k in range(net.order.shape[0]):
         p = net.order[k]
@@ -353,7 +364,7 @@ def tick(
             continue
         forward(p, net, state, weights, scratch, counts, special)
         if net.kind[p] == LAYER:
-            if not encode_forward(p, net, state, scratch):
+            if not encode_forward(p, net, state, scratch, special):
                 return int(p)
         elif not math.isfinite(size_of(state.x[net.first[p] : net.first[p + 1]])):
             return int(p)
@@ -366,7 +377,7 @@ def tick(
                     softmax_error(state.x[a:b], state.y[a:b], state.e[a:b])
                 else:
                     squared_error(state.x[a:b], state.y[a:b], state.e[a:b])
-                if not encode_error(p, net, state, scratch):
+                if not encode_error(p, net, state, scratch, special):
                     return int(p)
         for k in range(net.error_order.shape[0]):
             p = net.error_order[k]
@@ -375,7 +386,7 @@ def tick(
                     return int(p)
                 continue
             backward(p, net, state, weights, scratch, counts, special)
-            if not encode_error(p, net, state, scratch):
+            if not encode_error(p, net, state, scratch, special):
                 return int(p)
         plasticity(net, state, weights, scratch, counts, special)
     if net.eta[0] > 0.0:
@@ -427,7 +438,7 @@ def advance(
     Returns DONE; BUFFER_FULL when the recorder must take the
     spikes; NEEDS_SAMPLES when a feed has run dry; DIVERGED with the population in
     ``state.flags[2]``. Each leaves the engine between two ticks. `special` is None where no projection
-    shares a kernel, whose code is then left out.
+    shares a kernel and all thresholds are 1/2: code for others is then left out.
     """
     room = buffer.time.shape[0] - 2 * net.first[-1]
     while True:

@@ -15,7 +15,7 @@ import numpy as np
 from eventnet.engine.clocked_arrays import BLOCK, Counts, Net, Scratch, State
 from eventnet.engine.clocked_arrivals import arrive, come_back
 from eventnet.engine.jit import Array, apart, kernel
-from eventnet.engine.vectors import PLAIN, fade_all, list_spikes, total_in_range
+from eventnet.engine.vectors import PLAIN, fade_all, list_spikes, rounded, total_in_range
 
 
 @kernel
@@ -45,7 +45,11 @@ def forward_lazy(
         d = min(c + BLOCK, b - a)
         arrived = scratch.arrived[t + c : t + d]
         on, phi, counted = state.on[a + c : a + d], state.phi[a + c : a + d], count[c:d]
-        take_arrived(u[c:d], arrived, on, x[c:d], phi, counted, rise, fall, net.leak[p])
+        by = (rise, fall, net.leak[p])
+        if net.shift[p] == 0.0:
+            take_arrived(u[c:d], arrived, on, x[c:d], phi, counted, by, None)
+        else:
+            take_arrived(u[c:d], arrived, on, x[c:d], phi, counted, by, net.shift[p])
         n, more = list_spikes(counted, spike[found:])
         for k in range(found, found + n):
             spike[k] += c
@@ -83,7 +87,10 @@ def backward_lazy(
         d = min(c + BLOCK, b - a)
         returned = scratch.returned[t + c : t + d]
         on, phi, counted = state.on[a + c : a + d], state.error_phi[a + c : a + d], count[c:d]
-        take_returned(g[c:d], returned, on, e[c:d], phi, counted, rise, fall)
+        if net.shift[p] == 0.0:
+            take_returned(g[c:d], returned, on, e[c:d], phi, counted, rise, fall, None)
+        else:
+            take_returned(g[c:d], returned, on, e[c:d], phi, counted, rise, fall, net.shift[p])
         n, more = list_spikes(counted, spike[found:])
         for k in range(found, found + n):
             spike[k] += c
@@ -109,21 +116,21 @@ def take_arrived(
     x: Array,
     phi: Array,
     count: Array,
-    rise: float,
-    fall: float,
-    leak: float,
+    by: tuple[float, float, float],
+    shift: float | None,
 ) -> None:
     """Add what arrived to a block (Eq. 5, 7), encode and quantize (Eq. 4, 3): writes all; arrived: 0."""
-    up, down, slope = u.dtype.type(rise), u.dtype.type(fall), u.dtype.type(leak)
+    up, down, slope = u.dtype.type(by[0]), u.dtype.type(by[1]), u.dtype.type(by[2])
     one, zero = u.dtype.type(1.0), u.dtype.type(0.0)
     rounding = u.dtype.type(1.5 / np.finfo(u.dtype).eps)
+    above = None if shift is None else u.dtype.type(shift)
     for j in range(u.shape[0]):
         u[j] += up * arrived[j]
         arrived[j] = zero
         on[j] = one if u[j] >= zero else slope
         new = u[j] * on[j]
         p = phi[j] + down * (new - x[j])
-        s = (p + rounding) - rounding
+        s = rounded(p, above, rounding)
         x[j] = new
         count[j] = s
         phi[j] = p - s
@@ -139,16 +146,18 @@ def take_returned(
     count: Array,
     rise: float,
     fall: float,
+    shift: float | None,
 ) -> None:
     """Add what came back to a block, times h'(z) (Eq. 12), encode and quantize: writes all but `on`."""
     up, down, zero = g.dtype.type(rise), g.dtype.type(fall), g.dtype.type(0.0)
     rounding = g.dtype.type(1.5 / np.finfo(g.dtype).eps)
+    above = None if shift is None else g.dtype.type(shift)
     for j in range(g.shape[0]):
         g[j] += up * returned[j]
         returned[j] = zero
         new = g[j] * on[j]
         p = phi[j] + down * (new - e[j])
-        s = (p + rounding) - rounding
+        s = rounded(p, above, rounding)
         e[j] = new
         count[j] = s
         phi[j] = p - s

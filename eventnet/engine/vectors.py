@@ -210,25 +210,44 @@ def look_up(held: Array, code: Array, level: Array, whole: float) -> None:
 
 
 @inlined
-def quantized(
-    phi: float, x: float, last: float, kp: float, kd: float, rounding: float
-) -> tuple[float, float]:
-    """Return the sum that is quantized, ``phi + kp*x + kd*(x - last)``, and its count (Eq. 4, 3).
+def rounded(p: float, shift: float | None, rounding: float) -> float:
+    """Return the count of a residual (Eq. 3), halves to even.
 
-    Adding and subtracting 1.5/eps rounds ``|sum| < .5/eps`` to whole numbers, halves to even.
+    Adding and subtracting 1.5/eps rounds ``|p| < .5/eps`` to whole numbers. With a `shift`, by which the
+    threshold is above 1/2, it is ``sign(p)*round(|p| - shift)`` where that is not negative.
     """
-    p = phi + (kp * x + kd * (x - last))
-    return p, (p + rounding) - rounding
+    if shift is None:
+        return (p + rounding) - rounding
+    nothing = shift - shift
+    beyond = abs(p) - shift
+    size = ((beyond if beyond > nothing else nothing) + rounding) - rounding
+    return size if p > nothing else -size
+
+
+@inlined
+def summed(phi: float, x: float, last: float, kp: float, kd: float) -> float:
+    """Return what is quantized: ``phi + kp*x + kd*(x - last)`` (Eq. 4)."""
+    return phi + (kp * x + kd * (x - last))
 
 
 @apart
-def encode(x: Array, last: Array, phi: Array, count: Array, alpha: float, beta: float) -> None:
+def encode(
+    x: Array,
+    last: Array,
+    phi: Array,
+    count: Array,
+    alpha: float,
+    beta: float,
+    shift: float | None,
+) -> None:
     """Encode and quantize one tick: writes phi, count and, to `last`, x."""
     kp, kd = phi.dtype.type((1.0 - alpha) / beta), phi.dtype.type(alpha / beta)
     rounding = phi.dtype.type(1.5 / np.finfo(phi.dtype).eps)
+    above = None if shift is None else phi.dtype.type(shift)
     for k in range(x.shape[0]):
         now = phi.dtype.type(x[k])
-        p, s = quantized(phi[k], now, last[k], kp, kd, rounding)
+        p = summed(phi[k], now, last[k], kp, kd)
+        s = rounded(p, above, rounding)
         count[k] = s
         phi[k] = p - s
         last[k] = now
@@ -244,22 +263,26 @@ def encode_codes(
     count: Array,
     alpha: float,
     beta: float,
+    shift: float | None,
 ) -> None:
     """`encode` the levels of bytes, or their parts of a `whole` that is not 0: writes x, phi, count."""
     kp, kd = x.dtype.type((1.0 - alpha) / beta), x.dtype.type(alpha / beta)
     rounding = x.dtype.type(1.5 / np.finfo(x.dtype).eps)
+    above = None if shift is None else x.dtype.type(shift)
     if whole != 0.0:
         divisor = x.dtype.type(whole)
         for k in range(x.shape[0]):
             now = x.dtype.type(code[k]) / divisor
-            p, s = quantized(phi[k], now, x[k], kp, kd, rounding)
+            p = summed(phi[k], now, x[k], kp, kd)
+            s = rounded(p, above, rounding)
             count[k] = s
             phi[k] = p - s
             x[k] = now
     else:
         for k in range(x.shape[0]):
             now = level[code[k]]
-            p, s = quantized(phi[k], now, x[k], kp, kd, rounding)
+            p = summed(phi[k], now, x[k], kp, kd)
+            s = rounded(p, above, rounding)
             count[k] = s
             phi[k] = p - s
             x[k] = now
