@@ -102,6 +102,8 @@ def test_features_of_twelve_seconds(target: str, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(f"eventnet.reproduce.{target}.watch", few)
     monkeypatch.setattr(f"eventnet.reproduce.{target}.QUICK_PASSES", 3)
+    monkeypatch.setattr("eventnet.reproduce.fig12.SLOWNESS", (0.0, 0.02))
+    monkeypatch.setattr("eventnet.reproduce.fig12.THRESHOLDS", (0.5, 0.7))
     done = reproduce.run(target, quick=True)
     assert all(np.isfinite(number.here) for number in done.numbers)
 
