@@ -43,11 +43,12 @@ lowest:  ## Test with the lowest versions that pyproject.toml declares, in .venv
 	@.venv-lowest/bin/uv pip install -q --python .venv-lowest --resolution lowest-direct -e ".[dev]"
 	@.venv-lowest/bin/python -m pytest -n 2
 
-# Of what compiles, the tests of compiling, and of Temporal MNIST, whose order is kept: without the JIT it takes
+# Of what compiles, the tests of compiling, and Figure 6, which keeps Temporal MNIST's order: without the JIT that takes
 # hours. All else without the JIT, large networks left out.
 coverage: $(VENV)/installed-dev  ## Measure the branches that tests reach, without the JIT, on small networks
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -q tests/test_jit.py tests/test_bound.py tests/test_temporal.py
+	@$(BIN)/coverage run -m pytest -q tests/test_jit.py tests/test_bound.py \
+	  tests/test_reproduce.py::test_figure_6_has_neighbours_nearer_than_as_filed
 	@NUMBA_DISABLE_JIT=1 HYPOTHESIS_PROFILE=few $(BIN)/coverage run -m pytest -q -n 2 @tests/large.txt
 	@NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest -q -n 2 tests/small_runs.py
 	@$(BIN)/coverage combine --quiet
