@@ -33,6 +33,9 @@ WRITE, SETTLE, READ, AFTER = 1, 2, 3, 4
 READ_AHEAD = 1 << 16
 """Numbers that probes read at a time."""
 
+FEW = 8
+"""So many readings are faster one by one than in a block, which has to be made."""
+
 FIRST = 1 << 60
 """Puts an order before every number that SimPy gives its events."""
 
@@ -200,6 +203,13 @@ class Probe:
         stamps = t0 + np.arange(begin, end) / whole(rate)
         return stamps[: int(np.searchsorted(stamps, stop, side="right"))]
 
+    def ahead(self, until: float, most: int) -> Floats:
+        """Return its next stamps, at least all up to `until` (s), but no more than `most`."""
+        if self._rate is not None and until < math.inf:
+            rate, t0, _ = self._rate
+            most = max(min(most, int((until - t0) * whole(rate)) - self.count + 2), 1)
+        return self.stamps(self.count, self.count + most)
+
     @property
     def times(self) -> Floats:
         """Return the stamps of what was read so far, shape (k,), in s."""
@@ -215,7 +225,11 @@ class Probe:
 
     def next_time(self) -> float:
         """Return the next stamp."""
-        return float(next(iter(self.stamps(self.count, self.count + 1)), math.inf))
+        if self._rate is None:
+            return float(self._given[self.count]) if self.count < len(self._given) else math.inf
+        rate, t0, stop = self._rate
+        time = t0 + self.count / whole(rate)
+        return time if time <= stop else math.inf
 
     def act(self, world: World, time: float) -> None:
         """Read once, and ahead; unless another probe has done so."""
@@ -411,7 +425,7 @@ class World:
     def read_on(self, first: Probe) -> None:
         """Let a probe read now, and it and all others ahead as far as nobody else acts.
 
-        The engine does so by itself: no Python runs for a reading.
+        The engine does so by itself: no Python runs for a reading, unless they are few.
         """
         probes = [p for p in self.processes if isinstance(p, Probe)]
         times = self._ahead(first, probes)
@@ -426,7 +440,12 @@ class World:
                 seen.extend(zip(stamps.tolist(), [k] * len(values), values, strict=True))
 
         try:
-            self.engine.watch([p.population.index for p in probes], times, take)
+            if sum(map(len, times)) <= FEW:
+                for time, k in sorted((t, k) for k, s in enumerate(times) for t in s.tolist()):
+                    self.settle(time)
+                    take(k, self.engine.read(probes[k].population.index, time)[None])
+            else:
+                self.engine.watch([p.population.index for p in probes], times, take)
         finally:
             if self.observer is not None:
                 for time, k, values in sorted(seen, key=lambda one: one[:2]):
@@ -435,13 +454,13 @@ class World:
     def _ahead(self, first: Probe, probes: list[Probe]) -> list[Floats]:
         """Return the stamps at which each probe reads before anybody else acts; `first` at least once."""
         room = max(READ_AHEAD // sum(p.population.size for p in probes), 1)
-        ahead = [p.stamps(p.count, p.count + room + 1) for p in probes]
+        others = [at for at, _, place, _ in self.env._queue if not self._is_probe(place)]
+        latest, priority = self._limit
+        ahead = [p.ahead(min(latest, *others, math.inf), room + 1) for p in probes]
         end = min(
-            [at for at, _, place, _ in self.env._queue if not self._is_probe(place)]
-            + [float(stamps[room]) for stamps in ahead if len(stamps) > room],
+            others + [float(stamps[room]) for stamps in ahead if len(stamps) > room],
             default=math.inf,
         )
-        latest, priority = self._limit
         side: Any = "right" if priority > READ else "left"
         return [
             stamps[
