@@ -334,13 +334,33 @@ def persistence(task: Watched, age: int = 1) -> float:
     return task.r2(told)
 
 
+def corrected(task: Watched, outputs: NDArray[np.floating], gain: float) -> Floats:
+    """Return outputs (m, 4) corrected by the truth of the frame before, where truth comes that late.
+
+    ``y[k-1] + gain*(z[k] - z[k-1])`` for truth y and outputs z: for 0 it is persistence, for 1 what is
+    constantly wrong in z is taken out of it. The first frame has no truth before it: z.
+    """
+    told = outputs.astype(np.float64)
+    told[1:] = task.truth[:-1] + gain * np.diff(told, axis=0)
+    return told
+
+
+def best_gain(choosing: Watched, outputs: NDArray[np.floating]) -> float:
+    """Return the gain in [0, 1] that is best for `corrected` where settings are chosen."""
+    truth, told = (
+        np.diff(values[choosing.scored - 1 :].astype(np.float64), axis=0)
+        for values in (choosing.truth, outputs)
+    )
+    return float(np.clip((truth * told).sum() / (told**2).sum(), 0.0, 1.0))
+
+
 def held_truth(task: Watched) -> float:
     """Return R2 of telling what was true last of what is learned: persistence that is told no more."""
     return task.r2(np.broadcast_to(task.y[task.learned - 1], task.truth.shape))
 
 
-def least_squares(task: Watched, ridge: float) -> float:
-    """Return R2 of a linear readout of the inputs, fitted on all that is learned.
+def least_squares(task: Watched, ridge: float) -> Floats:
+    """Return what a linear readout of the inputs tells, (m, 4), fitted on all that is learned.
 
     Parameters
     ----------
@@ -352,9 +372,9 @@ def least_squares(task: Watched, ridge: float) -> float:
     inner = x @ x.T
     inner[np.diag_indices_from(inner)] += ridge * LENGTH**2
     weights = x.T @ np.linalg.solve(inner, y)
-    return task.r2(task.shown @ weights)
+    return np.asarray(task.shown @ weights, dtype=np.float64)
 
 
 def best_ridge(choosing: Watched) -> float:
     """Return the one of `RIDGES` that is best where settings are chosen."""
-    return float(max(RIDGES, key=lambda ridge: least_squares(choosing, ridge)))
+    return float(max(RIDGES, key=lambda ridge: choosing.r2(least_squares(choosing, ridge))))

@@ -63,7 +63,9 @@ def run(p: Parameters, session: Session) -> Outcome:
                 "r2": task.r2(dense.read()[0]),
                 "additions a frame": multiply_adds,
             },
-            "least squares, features not smoothed": {"r2": top_layers.least_squares(plain, ridge)},
+            "least squares, features not smoothed": {
+                "r2": plain.r2(top_layers.least_squares(plain, ridge))
+            },
             "persistence: the last truth that was taught": {"r2": top_layers.held_truth(task)},
             "the truth of the frame before": {"r2": top_layers.persistence(task)},
         },

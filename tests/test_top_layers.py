@@ -88,11 +88,30 @@ def test_least_squares_is_the_ridge_regression_and_persistence_tells_what_was(
         np.concatenate([x, penalty]), np.concatenate([y, np.zeros((x.shape[1], 4))]), rcond=None
     )
     expected = explained(task.x[556:] @ weights, task.y[556:])
-    assert top_layers.least_squares(task, 0.1) == pytest.approx(expected, abs=1e-6)
+    assert task.r2(top_layers.least_squares(task, 0.1)) == pytest.approx(expected, abs=1e-6)
     assert top_layers.persistence(task, 3) == pytest.approx(explained(task.y[553:-3], task.y[556:]))
     assert 0.9 < top_layers.persistence(task) < 1
     last = np.tile(task.y[555], (239, 1))
     assert top_layers.held_truth(task) == pytest.approx(explained(last, task.y[556:]))
+
+
+def test_a_correction_is_persistence_without_gain_and_takes_a_constant_error_out_with_it(
+    task: Watched,
+) -> None:
+    rng = np.random.default_rng(0)
+    told = task.truth + rng.normal(size=task.truth.shape)
+    first = top_layers.corrected(task, told, 0.0)
+    assert np.array_equal(first[1:], task.truth[:-1])
+    assert task.r2(first) == pytest.approx(top_layers.persistence(task))
+    wrong = task.truth.astype(float) + 3.0
+    assert top_layers.corrected(task, wrong, 1.0)[1:] == pytest.approx(task.truth[1:].astype(float))
+    # The truth at half its size changes half as much: the best gain would be 2, but for the bound.
+    assert top_layers.best_gain(task, 0.5 * task.truth) == 1
+    assert top_layers.best_gain(task, 2.0 * task.truth) == pytest.approx(0.5)
+    # What the learned frames told is not looked at.
+    spoilt = 2.0 * task.truth
+    spoilt[: task.scored - 1] = told[: task.scored - 1]
+    assert top_layers.best_gain(task, spoilt) == top_layers.best_gain(task, 2.0 * task.truth)
 
 
 @pytest.mark.parametrize(("every", "smoothing"), [(1, 0.2), (8, 0.5)])
@@ -202,6 +221,11 @@ def test_the_committed_figures_hold_what_is_claimed_of_them() -> None:
         assert r2 > eight[f"dense: R2, {rate}"] - 0.03
         assert r2 > eight[f"least squares, features not smoothed: R2, {rate}"]
         assert r2 > eight[f"persistence, the last truth that was taught: R2, {rate}"]
+        late = "corrected by the truth of the frame before: R2"
+        told = eight[f"spiking, {late}, {rate}"]
+        assert told > eight[f"persistence, the truth of the frame before: R2, {rate}"]
+        assert told > eight[f"dense, {late}, {rate}"] - 0.03
+        assert told > eight[f"least squares, {late}, {rate}"] - 0.03
     # The truth of the frame before tells more at high rates, which nothing that sees one frame can beat.
     assert eight["persistence, the truth of the frame before: R2, 10/s"] > 0.98
     for what in ("learning", "reading"):

@@ -53,7 +53,8 @@ def run(quick: bool) -> Result:
     settings = replace(Settings(), passes=QUICK_PASSES) if quick else Settings()
     task = watch(video, smoothing=settings.smoothing, progress=True)
     curves = [curve(task, settings, seed) for seed in SEEDS[: 1 if quick else None]]
-    straight = least_squares(watch(video), best_ridge(watch(video, choosing=True)))
+    plain = watch(video)
+    straight = plain.r2(least_squares(plain, best_ridge(watch(video, choosing=True))))
     told = {"frames a second": round(task.rate, 2), "seeds": list(SEEDS[: len(curves)])}
     figure = _figure(curves, straight)
     return Result("Figure 7", 0, asdict(settings) | told, _numbers(curves, straight, task), figure)
