@@ -210,7 +210,7 @@ def _figure(rows: list[Row], others: dict[str, list[Number]]) -> Any:
             ("spiking_r2", "spiking", "vermillion"),
             ("dense_r2", "dense", "blue"),
         ),
-        "R2, corrected by the truth of the frame before": (
+        "R2, corrected by the frame before": (
             ("spiking_corrected_r2", "spiking", "vermillion"),
             ("dense_corrected_r2", "dense", "blue"),
         ),
@@ -229,7 +229,9 @@ def _figure(rows: list[Row], others: dict[str, list[Number]]) -> Any:
                 values = [getattr(row, name) for row in means.values()]
                 ax.plot(list(means), values, "o-", ms=3, color=PALETTE[color], label=label)
             ax.set(xscale="log", xlabel="frames a second", ylabel=what)
-            ax.set_ylim(0, 1.25 * ax.get_ylim()[1] if not what.startswith("R2") else 1.0)
+            ax.set_ylim(0, 1.25 * ax.get_ylim()[1])
+            if what.startswith("R2"):
+                ax.set_ylim(0.5, 1.0)
             ax.set_xticks(list(means), [f"{rate:.3g}" for rate in means])
             ax.xaxis.set_minor_formatter("")
             ax.legend(fontsize=6)
