@@ -286,6 +286,7 @@ def further(item: Population | Projection) -> list[str]:
             "tolerance {:g}": None if usual or item.loss != "softmax" else item.tolerance,
             "lr {:g}": item.lr,
             "slowness {:g}": item.slowness or None,
+            "taps {0[0]:g}, {0[1]:g}": item.taps,
             "constant": item.constant or None,
         }
     return [text.format(value) for text, value in shown.items() if value is not None]

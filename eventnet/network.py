@@ -28,6 +28,8 @@ LOSSES = ("squared", "softmax")
 FEW = 8
 """Names that are all told beside the nearest."""
 
+Taps = tuple[float, float]
+
 Edges = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Presynaptic and postsynaptic neuron of every synapse, by rows."""
 
@@ -94,6 +96,8 @@ class Population:
         Height, width and channels of an image: neuron ``(y*width + x)*channels + channel``.
     slowness : float
         How strongly its activations learn to change little from tick to tick; 0: not at all.
+    taps : tuple of float or None
+        What of its signal is predicted from the last two ticks; None: that it fades with `tau`.
     """
 
     name: str
@@ -114,6 +118,7 @@ class Population:
     constant: bool = False
     shape: Shape | None = None
     slowness: float = 0.0
+    taps: Taps | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -260,6 +265,7 @@ class Network:
         step: float,
         tau: float | None = None,
         threshold: float = 0.5,
+        taps: Taps | None = None,
     ) -> Population:
         """Add a population that encodes a reading held from sample to sample.
 
@@ -275,8 +281,12 @@ class Network:
             ``|x|/(tau*step)`` spikes a second: give a slow sensor a long one.
         threshold : float
             In [1/2, 1].
+        taps : tuple of float, optional
+            On a clock, in place of `tau`: a tick's signal is predicted as ``w1*x[t-1] + w2*x[t-2]``,
+            and only what differs is sent (docs/theory.md, section 12). The prediction must fade:
+            ``|w2| < 1`` and ``|w1| < 1 - w2``.
         """
-        return self._add(name, "sensor", size, step=step, tau=tau, threshold=threshold)
+        return self._add(name, "sensor", size, step=step, tau=tau, threshold=threshold, taps=taps)
 
     def source(
         self, name: str, size: int | Shape, *, step: float = 1.0, tau: float | None = None
@@ -313,6 +323,7 @@ class Network:
         threshold: float = 0.5,
         lr: float | None = None,
         slowness: float = 0.0,
+        taps: Taps | None = None,
     ) -> Population:
         """Add a hidden population ``h(bias + u)``, where u is the decoded input.
 
@@ -343,6 +354,8 @@ class Network:
             Weight of a penalty on how much its activations change from tick to tick, in parts of their
             size; on a clock only, and where errors come back to it. Begin at a hundredth of
             the errors (docs/theory.md, section 11).
+        taps : tuple of float, optional
+            Of its forward coder, as of a sensor.
         """
         if activation not in ACTIVATIONS:
             raise unknown(f"activation of {name}", str(activation), ACTIVATIONS)
@@ -361,6 +374,7 @@ class Network:
             threshold=threshold,
             lr=lr,
             slowness=not_negative(slowness, "slowness", name),
+            taps=taps,
         )
 
     def output(
@@ -583,6 +597,7 @@ class Network:
         lr: float | None = None,
         constant: bool = False,
         slowness: float = 0.0,
+        taps: Taps | None = None,
     ) -> Population:
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", name):
             raise ConfigError(
@@ -625,6 +640,7 @@ class Network:
             constant=constant,
             shape=shape,
             slowness=slowness,
+            taps=_fading(taps, tau, name),
         )
         self.populations.append(population)
         if bias_step is not None:
@@ -665,6 +681,7 @@ class Network:
                     "loss": p.loss,
                     "lr": p.lr,
                     **({"slowness": p.slowness} if p.slowness else {}),
+                    **({"taps": list(p.taps)} if p.taps else {}),
                     "bias": p.bias.tolist() if p.bias.any() else 0.0,
                 }
                 for p in self.populations
@@ -685,6 +702,23 @@ class Network:
                 for q in self.projections
             ],
         }
+
+
+def _fading(taps: Taps | None, tau: float | None, name: str) -> Taps | None:
+    """Return taps, checked: a prediction that would not fade keeps for ever what old weights made."""
+    if taps is None:
+        return None
+    if tau is not None:
+        raise ConfigError(f"tau={tau} s and taps={taps} on {name}: give one of them")
+    try:
+        w1, w2 = (float(w) for w in taps)
+    except (TypeError, ValueError):
+        raise ConfigError(f"taps={taps} on {name}: must be two numbers") from None
+    if not (abs(w2) < 1.0 and abs(w1) < 1.0 - w2):
+        raise ConfigError(
+            f"taps={taps} on {name}: the prediction must fade: |w2| < 1 and |w1| < 1 - w2"
+        )
+    return w1, w2
 
 
 def _synapses(

@@ -22,9 +22,11 @@ class Coder:
     relative: float
     eta: float
     theta: float = 0.5
+    w2: float = 0.0  # a second tap, of which alpha is the first
     mu: float = 1.0
     beta: float = field(init=False)
     x_last: Array = field(init=False)
+    x_before: Array = field(init=False)
     phi: Array = field(init=False)
     s: Array = field(init=False)
     quanta: int = 0
@@ -33,6 +35,7 @@ class Coder:
     def __post_init__(self) -> None:
         self.beta = self.relative
         self.x_last = np.zeros(self.size)
+        self.x_before = np.zeros(self.size)
         self.phi = np.zeros(self.size)
         self.s = np.zeros(self.size)
 
@@ -40,10 +43,12 @@ class Coder:
         kp = (1 - self.alpha) / self.beta
         kd = self.alpha / self.beta
         p = self.phi + (kp * x + kd * (x - self.x_last))
+        if self.w2:
+            p = self.phi + (x - self.alpha * self.x_last - self.w2 * self.x_before) / self.beta
         size = np.rint(np.maximum(np.abs(p) - (self.theta - 0.5), 0))
         self.s = np.sign(p) * size
         self.phi = p - self.s
-        self.x_last = x.copy()
+        self.x_before, self.x_last = self.x_last, x.copy()
         self.quanta += int(np.abs(self.s).sum())
         self.events += int(np.count_nonzero(self.s))
         return self.s
@@ -67,8 +72,10 @@ class Synapses:
     def __post_init__(self) -> None:
         n_in, n_out = self.w.shape
         self.y = np.zeros(n_out)
+        self.y_before = np.zeros(n_out)
         self.g = np.zeros(n_in)
         self.x_trace = np.zeros(n_in)
+        self.x_before = np.zeros(n_in)
         self.e_trace = np.zeros(n_out)
         self.u = np.zeros((n_in, n_out))
 
@@ -80,6 +87,16 @@ def summed(gradient: Array, share: Any) -> Array:
     there = share >= 0
     total = np.bincount(share[there], gradient[there])
     return np.where(there, total[share], 0.0)
+
+
+def decoded(now: Any, before: Any, f: Coder, b: Coder) -> Any:
+    """The decoded signal times a fading error of 1, summed over all ticks to come."""
+    total, share = 0.0 * now, 1.0
+    for _ in range(3000):
+        total = total + share * now
+        now, before = f.alpha * now + f.w2 * before, now
+        share *= b.alpha
+    return total
 
 
 @dataclass
@@ -103,6 +120,7 @@ class Oracle:
     cap: float = np.inf
     slowness: float = 0.0
     theta: dict[str, float] = field(default_factory=dict)  # where it is not 1/2
+    w2: dict[str, float] = field(default_factory=dict)  # second taps
 
     def __post_init__(self) -> None:
         def coders(specs: dict[str, tuple[int, float, float]]) -> dict[str, Coder]:
@@ -110,6 +128,8 @@ class Oracle:
             return {name: Coder(*spec, self.eta, thetas[name]) for name, spec in specs.items()}
 
         self.forward = coders(self.sensors | self.layers)
+        for name, w2 in self.w2.items():
+            self.forward[name].w2 = w2
         self.backward = coders(self.errors)
         self.output = list(self.errors)[-1]
         self.b = {name: np.zeros(spec[0]) for name, spec in self.errors.items()}
@@ -129,7 +149,8 @@ class Oracle:
             for k in self.synapses:
                 if k.target == name:
                     coder = self.forward[k.source]
-                    k.y = coder.alpha * k.y + coder.beta * (coder.s @ k.w)
+                    faded = coder.alpha * k.y + coder.w2 * k.y_before
+                    k.y, k.y_before = faded + coder.beta * (coder.s @ k.w), k.y
                     z = z + k.y
             self.z[name] = z
             if name in self.layers:
@@ -194,11 +215,17 @@ class Oracle:
         r = f.alpha * b.alpha
         if self.rule == "true":
             return np.outer(self.x[k.source], self.e[k.target])
-        xd, ed = f.alpha * k.x_trace, b.alpha * k.e_trace
+        xd, ed = f.alpha * k.x_trace + f.w2 * k.x_before, b.alpha * k.e_trace
         if self.rule == "stdp":
+            # What a spike is worth from now on, summed until it has faded, by brute force.
+            if f.w2:
+                ahead, alone = decoded(xd, k.x_trace, f, b), decoded(1.0, 0.0, f, b)
+                k.x_trace, k.x_before, k.e_trace = xd + s, k.x_trace, ed + s_e
+                sums = np.outer(s, ed + s_e) * alone + np.outer(ahead, s_e)
+                return np.asarray(sums * (f.beta * b.beta))
             k.x_trace, k.e_trace = xd + s, ed + s_e
             return (np.outer(s, ed + s_e) + np.outer(xd, s_e)) * (f.beta * b.beta / (1 - r))
-        k.x_trace, k.e_trace = xd + f.beta * s, ed + b.beta * s_e
+        k.x_trace, k.x_before, k.e_trace = xd + f.beta * s, k.x_trace, ed + b.beta * s_e
         if self.rule == "reconstruction":
             return np.outer(k.x_trace, k.e_trace)
         touched = (s != 0)[:, None] | (s_e != 0)[None, :]

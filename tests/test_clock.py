@@ -761,6 +761,47 @@ def test_slowness_needs_ticks_and_something_that_learns(
         en.Simulation(net, plasticity=en.STDP(0.1), **given)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, r"taps=\(0\.5, 0\.2\) on eye without a clock: .* give clock=dt, or tau"),
+        ({"engine": "actors"}, r"taps=\(0\.5, 0\.2\) on eye without a clock"),
+        (
+            {"clock": 0.1, "plasticity": en.Past(0.1)},
+            r"eye -> out shares a kernel or learns by Past",
+        ),
+    ],
+)
+def test_taps_need_ticks_and_a_rule_that_knows_them(given: dict[str, Any], message: str) -> None:
+    net = en.Network(tau=1.0)
+    net.sensor("eye", 1, step=0.1, taps=(0.5, 0.2))
+    net.output("out", 1, error_step=0.1)
+    net.connect("eye", "out")
+    assert "taps 0.5, 0.2" in str(net)
+    assert net.describe()["populations"][0]["taps"] == [0.5, 0.2]
+    with pytest.raises(en.ConfigError, match=message):
+        en.Simulation(net, **({"plasticity": en.STDP(0.1)} | given))
+
+
+@pytest.mark.parametrize(
+    ("taps", "message"),
+    [
+        ((1.1, -0.1), r"taps=\(1\.1, -0\.1\) on eye: the prediction must fade"),
+        ((0.0, -1.0), "must fade"),
+        ((math.nan, 0.0), "must fade"),
+        ((0.5,), r"taps=\(0\.5,\) on eye: must be two numbers"),
+        (("a", 0), "must be two numbers"),
+    ],
+)
+def test_taps_that_are_none_are_refused(taps: Any, message: str) -> None:
+    net = en.Network(tau=1.0)
+    with pytest.raises(en.ConfigError, match=message):
+        net.sensor("eye", 1, step=0.1, taps=taps)
+    with pytest.raises(en.ConfigError, match=r"tau=0\.1 s and taps=.* on ear: give one of them"):
+        net.sensor("ear", 1, step=0.1, tau=0.1, taps=(0.5, 0.2))
+    assert not net.populations
+
+
 def test_a_clock_too_fine_for_its_time_is_refused() -> None:
     net = en.Network(tau=1.0)
     net.sensor("s", 1, step=0.1)

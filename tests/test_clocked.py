@@ -68,6 +68,8 @@ class Setting:
     cap: float | None = None
     slowness: float = 0.0
     theta: float = 0.5
+    taps: tuple[float, float] | None = None
+    hidden_taps: tuple[float, float] | None = None
 
 
 def build(c: Setting, sink: Any = None, dtype: Any = np.float64) -> tuple[ClockedEngine, Oracle]:
@@ -79,7 +81,7 @@ def build(c: Setting, sink: Any = None, dtype: Any = np.float64) -> tuple[Clocke
     error_alpha = c.alpha if c.error_alpha is None else c.error_alpha
     network = en.Network(tau=tau(c.alpha))
     bias_step = 1.0 if c.learn_bias else None
-    network.sensor("pixels", 784, step=c.step, threshold=c.theta)
+    network.sensor("pixels", 784, step=c.step, threshold=c.theta, taps=c.taps)
     for name, size in zip(names[1:-1], c.hidden, strict=True):
         network.layer(
             name,
@@ -92,6 +94,7 @@ def build(c: Setting, sink: Any = None, dtype: Any = np.float64) -> tuple[Clocke
             bias_step=bias_step,
             slowness=c.slowness,
             threshold=c.theta,
+            taps=c.hidden_taps,
         )
     network.output(
         "digit",
@@ -108,9 +111,12 @@ def build(c: Setting, sink: Any = None, dtype: Any = np.float64) -> tuple[Clocke
     engine = ClockedEngine(plan, sink, dt=1.0, adapt=c.adapt)
     # The engine's own k_alpha: -1/log(alpha) and back is off by a rounding.
     alpha, error_alpha = math.exp(-1 / tau(c.alpha)), math.exp(-1 / tau(error_alpha))
+    first, second = (alpha, 0.0) if c.taps is None else c.taps
+    hidden_first, hidden_second = (alpha, 0.0) if c.hidden_taps is None else c.hidden_taps
+    layers = zip(names[1:-1], c.hidden, strict=True)
     oracle = Oracle(
-        sensors={"pixels": (784, alpha, c.step)},
-        layers={n: (size, alpha, c.step) for n, size in zip(names[1:-1], c.hidden, strict=True)},
+        sensors={"pixels": (784, first, c.step)},
+        layers={n: (size, hidden_first, c.step) for n, size in layers},
         errors={
             **{
                 n: (s, error_alpha, c.hidden_error_step)
@@ -128,6 +134,7 @@ def build(c: Setting, sink: Any = None, dtype: Any = np.float64) -> tuple[Clocke
         cap=math.inf if c.cap is None else c.cap,
         slowness=c.slowness,
         theta=dict.fromkeys(names, c.theta),
+        w2={"pixels": second, **dict.fromkeys(names[1:-1], hidden_second)},
     )
     return engine, oracle
 
@@ -164,6 +171,17 @@ SETTINGS = {
     "reconstruction fixed": Setting("reconstruction"),
     "true": dataclasses.replace(PAPER, name="true"),
     "true fixed": Setting("true"),
+    "future, two taps": Setting(
+        "stdp",
+        hidden=(sized(60, 7), sized(40, 5)),
+        taps=(0.3, 0.4),
+        hidden_taps=(0.9, -0.3),
+        leak=0.1,
+    ),
+    "future, two taps in front": Setting("stdp", taps=(0.45, -0.2), theta=0.75, lr=0.003),
+    "future, two taps behind": Setting("stdp", hidden_taps=(1.0, -0.35), cap=0.5, learn_bias=True),
+    "reconstruction, two taps": Setting("reconstruction", taps=(0.3, 0.3), adapt=0.001),
+    "true, two taps": Setting("true", taps=(1.2, -0.5), hidden_taps=(0.4, 0.1)),
     "true slow": dataclasses.replace(PAPER, name="true", slowness=0.01),
 }
 

@@ -87,6 +87,12 @@ def make_engine(
             f"slowness={slow.slowness:g} on {slow.name} without a clock: it is a penalty on changes from "
             "tick to tick; give clock=dt"
         )
+    tapped = next((p for p in plan.populations if p.taps), None)
+    if tapped is not None:
+        raise ConfigError(
+            f"taps={tapped.taps} on {tapped.name} without a clock: they predict from the last two ticks; "
+            "give clock=dt, or tau in place of taps"
+        )
     if name == "compiled":
         from eventnet.engine.compiled import CompiledEngine
 

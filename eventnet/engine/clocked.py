@@ -7,7 +7,8 @@ as they stood when it began:
 * encode ``a = kp*x + kd*(x - x_last)`` (Eq. 4), quantize ``p = phi + a; s = round(p); phi = p - s``
   (Eq. 3, halves to the even number), decode ``y <- k_alpha*y + k_beta*(s @ W)``, ``z = b + y``
   (Eq. 5, 7): the bias stands outside the decoder. With a threshold theta above 1/2, which is hysteresis,
-  ``s = sign(p)*round(max(|p| - (theta - 1/2), 0))``;
+  ``s = sign(p)*round(max(|p| - (theta - 1/2), 0))``. With two taps a coder encodes
+  ``a = (x[t] - w1*x[t-1] - w2*x[t-2])/k_beta`` (Eq. 14), and its decoders go on by the same (Eq. 15);
 * output error ``dL/dz``, hidden error ``h'(z)*decode(s_e @ W.T)`` (Eq. 12), each through its own coder;
   a layer with `slowness` adds the gradient of how much it changes (`clocked_kernels.slow_down`);
 * plasticity, one of four rules whose sums over time agree; weights are read before any is changed; the
@@ -40,13 +41,13 @@ from eventnet.engine.feeds import Feeds
 from eventnet.engine.plan import Plan
 from eventnet.engine.readings import Watching, make_probes
 from eventnet.errors import ConfigError, Diverged
-from eventnet.network import positive
+from eventnet.network import Taps, positive
 from eventnet.sources import Source, whole
 
 Floats = NDArray[np.float64]
 Sink = Callable[[Floats, NDArray[np.int32], NDArray[np.uint32], NDArray[np.int32]], None]
 
-TRACES = ("pre", "post", "area", "charge", "kernel_pre", "kernel_post")
+TRACES = ("pre", "pre_before", "post", "area", "charge", "kernel_pre", "kernel_post")
 """Parts of the state that plasticity remembers."""
 
 KERNEL_COUNTS = {
@@ -117,7 +118,8 @@ class ClockedEngine(Watching):
         _check(plan)
         self._sink = sink
         self._net = bind(_net(plan, self.dt, self.adapt))
-        self._special = 1 if self._net.shared.any() or self._net.shift.any() else None
+        special = (self._net.shared, self._net.shift, self._net.second)
+        self._special = 1 if any(given.any() for given in special) else None
         self._weights = arrays.aligned(int(self._net.weight_first[-1]), plan.dtype)
         self._state = bind(arrays.spread(_fresh_state(plan, self._net)))
         for q, weights in enumerate(plan.initial_weights()):
@@ -146,6 +148,7 @@ class ClockedEngine(Watching):
                 change=np.zeros(int(self._net.change_first[-1]), plan.dtype),
                 mark=np.zeros(int(self._net.block_first[-1]), dtype=np.bool_),
                 error_mark=np.zeros(int(self._net.block_first[-1]), dtype=np.bool_),
+                ahead=np.zeros(int(self._net.before_first[-1]), plan.dtype),
                 single=np.zeros(1, dtype=np.int64),
                 crossed=np.zeros(2, dtype=np.int64),
             )
@@ -347,7 +350,7 @@ class ClockedEngine(Watching):
                 area = state.area[net.area_first[q] : net.area_first[q + 1]]
                 weights -= state.rate[q] / (1.0 - fade) * area
             elif net.rule[0] == layout.RECONSTRUCTION:
-                if fade == 1.0:
+                if fade == 1.0 and net.second[src] == 0.0:
                     name = self.plan.projections[q].name
                     raise ConfigError(
                         f"finish: the traces on {name} never fade, nor does what is open"
@@ -359,8 +362,16 @@ class ClockedEngine(Watching):
                     open_share = -state.rate[q] * fade / (1.0 - fade) * held
                     kernel_layout.correlate(q, open_share, net, state, self._weights, self._scratch)
                     continue
+                # The decoded signal goes on as its taps say, the error fades: sum of x_hat*fade^n, n > 0.
+                second, back = net.second[src], net.error_alpha[dst]
+                if second != 0.0:
+                    part = slice(net.before_first[src], net.before_first[src + 1])
+                    total = pre + second * back * state.pre_before[part]
+                    pre, share = total / (1.0 - fade - second * back**2) - pre, 1.0
+                else:
+                    share = fade / (1.0 - fade)
                 rest = np.outer(post, pre) if net.flipped[q] else np.outer(pre, post)
-                weights -= state.rate[q] * fade / (1.0 - fade) * rest.ravel()
+                weights -= state.rate[q] * share * rest.ravel()
         for name in TRACES:
             getattr(state, name)[:] = 0.0
 
@@ -464,7 +475,7 @@ class ClockedEngine(Watching):
         for q in range(len(self.plan.projections)):
             self.set_weights(q, other.weights(q))
         mine, theirs, net = self._state, other._state, self._net
-        for name in ("x", "last", "phi", "on", "u", "bias", "beta", "mean"):
+        for name in ("x", "last", "before", "phi", "on", "u", "u_before", "bias", "beta", "mean"):
             getattr(mine, name)[...] = getattr(theirs, name)
         for name in ("error_beta", "error_mean", "rate"):
             getattr(mine, name)[...] = getattr(theirs, name)
@@ -561,6 +572,12 @@ def _check(plan: Plan) -> None:
                 "leave the clock"
             )
         past = plan.rule is not None and plan.rule.name == "Past"
+        taps = q.source.taps
+        if taps is not None and (q.convolution is not None or (past and plan.plastic[q.index])):
+            raise ConfigError(
+                f"taps={taps} on {q.source.name}: {q.name} shares a kernel or learns by Past, which "
+                "predict from one tick; take STDP and synapses of their own, or tau in place of taps"
+            )
         if q.convolution is not None and plan.plastic[q.index] and past:
             raise ConfigError(
                 f"{q.name}: on a clock Past keeps no products of the synapses that share a kernel; "
@@ -583,17 +600,17 @@ def _check(plan: Plan) -> None:
 
 
 def _grouped(
-    lists: list[list[int]], ends: list[int], alpha: Floats, own: Floats
-) -> tuple[list[list[float]], NDArray[np.int64]]:
-    """Return each population's distinct k_alpha of what arrives, and each projection's place there."""
+    lists: list[list[int]], ends: list[int], taps: list[Taps]
+) -> tuple[list[list[Taps]], NDArray[np.int64]]:
+    """Return each population's distinct taps of what arrives, and each projection's place there."""
     groups = [
-        list(dict.fromkeys(float(alpha[ends[q]]) for q in members)) or [float(own[p])]
+        list(dict.fromkeys(taps[ends[q]] for q in members)) or [taps[p]]
         for p, members in enumerate(lists)
     ]
     place = np.zeros(len(ends), dtype=np.int64)
     for p, members in enumerate(lists):
         for q in members:
-            place[q] = groups[p].index(float(alpha[ends[q]]))
+            place[q] = groups[p].index(taps[ends[q]])
     return groups, place
 
 
@@ -602,7 +619,9 @@ def _net(plan: Plan, dt: float, adapt: float) -> layout.Net:
     pops, projs = plan.populations, plan.projections
     sizes = [p.size for p in pops]
     constant = np.array([p.constant for p in pops])
-    alpha = np.array([math.exp(-dt / p.tau) for p in pops])
+    taps = [(math.exp(-dt / p.tau), 0.0) if p.taps is None else p.taps for p in pops]
+    alpha, second = np.array(taps).T.copy()
+    tapped = [n * (w2 != 0.0) for n, (_, w2) in zip(sizes, taps, strict=True)]
     error_alpha = np.array([math.exp(-dt / p.error_tau) for p in pops])
     source = [q.source.index for q in projs]
     target = [q.target.index for q in projs]
@@ -612,8 +631,9 @@ def _net(plan: Plan, dt: float, adapt: float) -> layout.Net:
     ]
     in_first, in_list = arrays.ragged(incoming)
     back_first, back_list = arrays.ragged(returning)
-    groups, group = _grouped(incoming, source, alpha, alpha)
-    back_groups, back_group = _grouped(returning, target, error_alpha, error_alpha)
+    groups, group = _grouped(incoming, source, taps)
+    back_groups, back_group = _grouped(returning, target, [(float(a), 0.0) for a in error_alpha])
+    group_tapped = [n * (w2 != 0.0) for g, n in zip(groups, sizes, strict=True) for _, w2 in g]
     penalty = [p.slowness * learns for p, learns in zip(pops, plan.has_error, strict=True)]
     rule = layout.FUTURE if plan.rule is None else layout.RULES[plan.rule.name]
     plastic = [on and not constant[s] for on, s in zip(plan.plastic, source, strict=True)]
@@ -622,13 +642,15 @@ def _net(plan: Plan, dt: float, adapt: float) -> layout.Net:
     for q in projs:
         k, (n_in, n_out) = q.index, q.shape
         fade = alpha[source[k]] * error_alpha[target[k]]
-        if plastic[k] and rule in (layout.FUTURE, layout.PAST) and fade == 1.0:
+        lasts = fade == 1.0 and second[source[k]] == 0.0
+        if plastic[k] and rule in (layout.FUTURE, layout.PAST) and lasts:
             raise ConfigError(
                 f"tau={q.source.tau} s on {q.name}: its traces never fade, so that no spike's share of "
                 "the future is finite; shorten it or take Reconstruction or TrueGradient"
             )
         own = q.convolution is None
-        late.append(own and plastic[k] and rule == layout.FUTURE and n_out >= layout.WIDE)
+        waits = own and plastic[k] and rule == layout.FUTURE and n_out >= layout.WIDE
+        late.append(waits and q.source.taps is None)
         narrow = own and n_out < min(layout.WIDE, n_in)
         flipped.append(not late[-1] and narrow and not constant[source[k]])
         slowness = math.log(window_fade) / min(math.log(max(alpha[source[k]], 1e-300)), -1e-300)
@@ -651,6 +673,8 @@ def _net(plan: Plan, dt: float, adapt: float) -> layout.Net:
         kind=np.array([kinds[p.kind] for p in pops], dtype=np.int64),
         first=arrays.offsets(sizes),
         alpha=alpha,
+        second=second,
+        before_first=arrays.offsets(tapped),
         relative=np.array([p.step for p in pops]),
         shift=np.array([p.threshold - 0.5 for p in pops]),
         leak=np.array([p.leak for p in pops]),
@@ -668,7 +692,9 @@ def _net(plan: Plan, dt: float, adapt: float) -> layout.Net:
         in_list=in_list,
         trace_first=arrays.offsets([len(g) * n for g, n in zip(groups, sizes, strict=True)]),
         group_first=arrays.offsets([len(g) for g in groups]),
-        group_alpha=np.array([a for g in groups for a in g]),
+        group_alpha=np.array([a for g in groups for a, _ in g]),
+        group_second=np.array([b for g in groups for _, b in g]),
+        group_before_first=arrays.offsets(group_tapped),
         group=group,
         back_first=back_first,
         back_list=back_list,
@@ -676,7 +702,7 @@ def _net(plan: Plan, dt: float, adapt: float) -> layout.Net:
             [len(g) * n for g, n in zip(back_groups, sizes, strict=True)]
         ),
         back_group_first=arrays.offsets([len(g) for g in back_groups]),
-        back_group_alpha=np.array([a for g in back_groups for a in g]),
+        back_group_alpha=np.array([a for g in back_groups for a, _ in g]),
         back_group=back_group,
         slowness=np.array(penalty),
         move_first=arrays.offsets([n * (w > 0) for n, w in zip(sizes, penalty, strict=True)]),
@@ -728,7 +754,9 @@ def _lazy(plan: Plan, net: layout.Net) -> NDArray[np.bool_]:
         k = p.index
         decays = net.group_alpha[net.group_first[k] : net.group_first[k + 1]]
         back = net.back_group_alpha[net.back_group_first[k] : net.back_group_first[k + 1]]
+        tapped = net.group_second[net.group_first[k] : net.group_first[k + 1]]
         own = (decays == net.alpha[k]).all() and (back == net.error_alpha[k]).all()
+        own = own and not tapped.any() and net.second[k] == 0.0
         held = not p.bias.any() and net.teacher[k] < 0 and net.slowness[k] == 0.0
         quiet[k] = p.kind == "layer" and held and bool(own)
     return quiet
@@ -739,9 +767,11 @@ def _fresh_state(plan: Plan, net: layout.Net) -> layout.State:
     return layout.State(
         x=np.repeat(net.constant, np.diff(net.first)).astype(dtype),
         last=np.zeros(n, dtype),
+        before=np.zeros(int(net.before_first[-1]), dtype),
         phi=np.zeros(n, dtype),
         on=np.ones(n, dtype),
         u=np.zeros(int(net.trace_first[-1]), dtype),
+        u_before=np.zeros(int(net.group_before_first[-1]), dtype),
         bias=np.concatenate([p.bias for p in plan.populations], dtype=dtype),
         beta=net.relative.copy(),
         mean=np.ones(len(plan.populations)),
@@ -753,6 +783,7 @@ def _fresh_state(plan: Plan, net: layout.Net) -> layout.State:
         error_beta=net.error_relative.copy(),
         error_mean=np.ones(len(plan.populations)),
         pre=np.zeros(n, dtype),
+        pre_before=np.zeros(int(net.before_first[-1]), dtype),
         post=np.zeros(n, dtype),
         area=np.zeros(int(net.area_first[-1]), dtype),
         charge=np.zeros(int(net.pre_first[-1]), dtype),

@@ -57,7 +57,9 @@ class Net(NamedTuple):
 
     kind: Array  # (P,) SENSOR, LAYER or OUTPUT
     first: Array  # (P+1,) offset of a population's neurons
-    alpha: Array  # (P,) k_alpha of the forward coder
+    alpha: Array  # (P,) k_alpha of the forward coder, or its first tap
+    second: Array  # (P,) its second tap, 0: none
+    before_first: Array  # (P+1,) offset of the neurons that have two
     relative: Array  # (P,) k_beta relative to the mean, or k_beta itself if scales are fixed
     shift: Array  # (P,) by how much the threshold is above 1/2
     leak: Array  # (P,) slope where a unit is off
@@ -76,6 +78,10 @@ class Net(NamedTuple):
     trace_first: Array  # (P+1,) offset of the input traces: one block of neurons a group
     group_first: Array  # (P+1,) into group_alpha: the distinct k_alpha of what arrives
     group_alpha: Array
+    group_second: Array
+    group_before_first: (
+        Array  # (groups+1,) offset of the input traces that are predicted by two taps
+    )
     group: Array  # (Q,) to which of its target's groups a projection adds
     back_first: Array  # the same six for errors that come back to layers
     back_list: Array
@@ -120,9 +126,11 @@ class State(NamedTuple):
 
     x: Array  # (N,) held reading, h(z), or an output's z
     last: Array  # (N,) of layers: x of the tick before
+    before: Array  # of coders with two taps: x two ticks ago
     phi: Array  # (N,) residual, in spikes
     on: Array  # (N,) h'(z)
     u: Array  # (input traces,)
+    u_before: Array  # of those with two taps: u a tick ago
     bias: Array  # (N,)
     beta: Array  # (P,) k_beta
     mean: Array  # (P,) mu
@@ -134,6 +142,7 @@ class State(NamedTuple):
     error_beta: Array
     error_mean: Array
     pre: Array  # (N,) presynaptic trace; scaled by k_beta in the past and reconstruction rules
+    pre_before: Array  # of coders with two taps: pre a tick ago
     post: Array  # (N,) postsynaptic trace
     area: Array  # the product of traces after a synapse's last spike (past rule)
     charge: Array  # a late row: its presynaptic trace, as of the window's first tick
@@ -184,6 +193,7 @@ class Scratch(NamedTuple):
     change: Array  # what spikes have taught shared kernels, by rows and by columns
     mark: Array  # bool: blocks of neurons that spikes have reached
     error_mark: Array
+    ahead: Array  # of coders with two taps: what their presynaptic traces are worth from now on
     single: Array  # (1,) a neuron
     crossed: Array  # (2,) synapses that nobody counts
 

@@ -53,9 +53,11 @@ from eventnet.engine.vectors import (
     copy,
     count_nonzero,
     decode,
+    decode_tapped,
     dot,
     encode,
     encode_codes,
+    encode_tapped,
     list_spikes,
     look_up,
     size_of,
@@ -128,14 +130,33 @@ def take_samples(
 
 @kernel
 def encode_sensor(
-    p: int, net: Net, state: State, feed: Feed, scratch: Scratch, shift: float | None
+    p: int,
+    net: Net,
+    state: State,
+    feed: Feed,
+    scratch: Scratch,
+    special: int | None,
+    shift: float | None,
 ) -> bool:
     """Take the reading that `take_samples` found and encode it in one pass; False: out of range."""
     a, b = net.first[p], net.first[p + 1]
     x, phi, count = state.x[a:b], state.phi[a:b], scratch.spike_count[a:b]
     alpha, beta, found = net.alpha[p], state.beta[p], scratch.found[p]
     place = feed.value_first[p] + found * (b - a)
-    if found == NOTHING:
+    if special is not None and net.second[p] != 0.0:
+        new = state.last[a:b]
+        if found == NOTHING:
+            copy(new, x)
+        elif found == WRITTEN:
+            copy(new, state.written[a:b])
+        elif feed.coded[p]:
+            look_up(new, feed.code[place : place + b - a], feed.level[p], feed.whole[p])
+        else:
+            copy(new, feed.value[place : place + b - a])
+        before = state.before[net.before_first[p] : net.before_first[p + 1]]
+        taps = (alpha, net.second[p])
+        encode_tapped(new, x, before, phi, count, taps, beta, net.shift[p])
+    elif found == NOTHING:
         copy(state.last[a:b], x)
         encode(state.last[a:b], x, phi, count, alpha, beta, shift)
     elif found == WRITTEN:
@@ -154,7 +175,11 @@ def encode_forward(p: int, net: Net, state: State, scratch: Scratch, special: in
     a, b = net.first[p], net.first[p + 1]
     x, last, phi = state.x[a:b], state.last[a:b], state.phi[a:b]
     count = scratch.spike_count[a:b]
-    if special is not None and net.shift[p] > 0.0:
+    if special is not None and net.second[p] != 0.0:
+        before = state.before[net.before_first[p] : net.before_first[p + 1]]
+        taps = (net.alpha[p], net.second[p])
+        encode_tapped(x, last, before, phi, count, taps, state.beta[p], net.shift[p])
+    elif special is not None and net.shift[p] > 0.0:
         encode(x, last, phi, count, net.alpha[p], state.beta[p], net.shift[p])
     else:
         encode(x, last, phi, count, net.alpha[p], state.beta[p], None)
@@ -205,8 +230,13 @@ def forward(
     copy(x, state.bias[a:b])
     for k in range(net.group_first[p + 1] - net.group_first[p]):
         m = first + k * n
-        factor = net.group_alpha[net.group_first[p] + k]
-        decode(state.u[m : m + n], factor, scratch.arrived[m : m + n], x)
+        g = net.group_first[p] + k
+        u, arrived = state.u[m : m + n], scratch.arrived[m : m + n]
+        if special is not None and net.group_second[g] != 0.0:
+            before = state.u_before[net.group_before_first[g] : net.group_before_first[g + 1]]
+            decode_tapped(u, before, (net.group_alpha[g], net.group_second[g]), arrived, x)
+        else:
+            decode(u, net.group_alpha[g], arrived, x)
     if net.kind[p] == LAYER:
         activate(x, state.on[a:b], net.leak[p])
     change_from(x[: move.shape[0]], move)
@@ -351,9 +381,9 @@ def tick(
         if net.kind[p] != SENSOR or net.constant[p]:
             continue
         if special is not None and net.shift[p] > 0.0:
-            fine = encode_sensor(p, net, state, feed, scratch, net.shift[p])
+            fine = encode_sensor(p, net, state, feed, scratch, special, net.shift[p])
         else:
-            fine = encode_sensor(p, net, state, feed, scratch, None)
+            fine = encode_sensor(p, net, state, feed, scratch, special, None)
         if not fine:
             return p
     for k in range(net.order.shape[0]):
@@ -438,7 +468,7 @@ def advance(
     Returns DONE; BUFFER_FULL when the recorder must take the
     spikes; NEEDS_SAMPLES when a feed has run dry; DIVERGED with the population in
     ``state.flags[2]``. Each leaves the engine between two ticks. `special` is None where no projection
-    shares a kernel and all thresholds are 1/2: code for others is then left out.
+    shares a kernel, all thresholds are 1/2 and no coder has two taps: code for others is left out.
     """
     room = buffer.time.shape[0] - 2 * net.first[-1]
     while True:

@@ -29,6 +29,7 @@ from eventnet.engine.vectors import (
     copy,
     dot,
     fade_all,
+    fade_tapped,
 )
 
 
@@ -304,7 +305,15 @@ def learn_past(
 
 
 @kernel
-def learn(q: int, net: Net, state: State, weights: Array, scratch: Scratch, counts: Counts) -> None:
+def learn(
+    q: int,
+    net: Net,
+    state: State,
+    weights: Array,
+    scratch: Scratch,
+    counts: Counts,
+    special: int | None,
+) -> None:
     """Apply the rule to projection `q`; traces have decayed, but not yet taken this tick's spikes."""
     src, dst = net.source[q], net.target[q]
     a, b = net.first[src], net.first[src + 1]
@@ -316,7 +325,10 @@ def learn(q: int, net: Net, state: State, weights: Array, scratch: Scratch, coun
     flipped = net.flipped[q]
     n_x, n_e = scratch.spikes[src], scratch.error_spikes[dst]
     if rule == FUTURE:
-        gain = rate * (state.beta[src] * state.error_beta[dst] / (1.0 - fade))
+        second = 0.0
+        if special is not None:
+            second = net.second[src] * net.error_alpha[dst] * net.error_alpha[dst]
+        gain = rate * (state.beta[src] * state.error_beta[dst] / (1.0 - fade - second))
         if net.late[q]:
             wait(q, gain, net, state, weights, scratch, counts)
             return
@@ -324,6 +336,11 @@ def learn(q: int, net: Net, state: State, weights: Array, scratch: Scratch, coun
             return
         x, s = state.pre[a:b], scratch.spike_count[a:b]
         e, s_e = state.post[c:d], scratch.error_count[c:d]
+        if special is not None and second != 0.0:
+            part = slice(net.before_first[src], net.before_first[src + 1])
+            x = scratch.ahead[part]
+            copy(x, state.pre[a:b])
+            add_row(x, state.pre_before[part], net.second[src] * net.error_alpha[dst])
         if flipped:
             learn_future(w, e, s_e, x, s, scratch.spike[a:b], n_x, gain)
         else:
@@ -409,7 +426,12 @@ def plasticity(
     """Change weights, biases and traces at the end of a tick."""
     guard(net, state, scratch, counts, special)
     for p in range(net.kind.shape[0]):
-        if net.keeps_pre[p]:
+        if special is not None and net.second[p] != 0.0:
+            if net.keeps_pre[p]:
+                before = state.pre_before[net.before_first[p] : net.before_first[p + 1]]
+                pre = state.pre[net.first[p] : net.first[p + 1]]
+                fade_tapped(pre, before, (net.alpha[p], net.second[p]))
+        elif net.keeps_pre[p]:
             fade_all(state.pre[net.first[p] : net.first[p + 1]], net.alpha[p])
         if net.keeps_post[p]:
             fade_all(state.post[net.first[p] : net.first[p + 1]], net.error_alpha[p])
@@ -418,7 +440,7 @@ def plasticity(
         take_spikes(net, state, scratch)
     for q in range(net.source.shape[0]):
         if net.plastic[q] and not net.shared[q]:
-            learn(q, net, state, weights, scratch, counts)
+            learn(q, net, state, weights, scratch, counts, special)
     if not reconstructs:
         take_spikes(net, state, scratch)
     if special is not None:

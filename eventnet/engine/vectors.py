@@ -168,6 +168,33 @@ def decode(trace: Array, factor: float, arrived: Array, out: Array) -> None:
 
 
 @apart
+def decode_tapped(
+    trace: Array, before: Array, taps: tuple[float, float], arrived: Array, out: Array
+) -> None:
+    """`decode` where a trace is predicted from its last two values (Eq. 15); all in place."""
+    w1, w2 = trace.dtype.type(taps[0]), trace.dtype.type(taps[1])
+    zero = trace.dtype.type(0.0)
+    least = trace.dtype.type(FADED * np.finfo(trace.dtype).tiny)
+    for k in range(trace.shape[0]):
+        faded = w1 * trace[k] + w2 * before[k]
+        before[k] = trace[k]
+        trace[k] = (faded if abs(faded) > least else zero) + arrived[k]
+        out[k] += trace[k]
+
+
+@apart
+def fade_tapped(trace: Array, before: Array, taps: tuple[float, float]) -> None:
+    """Let `trace` go on as predicted from its last two values, in place."""
+    w1, w2 = trace.dtype.type(taps[0]), trace.dtype.type(taps[1])
+    zero = trace.dtype.type(0.0)
+    least = trace.dtype.type(FADED * np.finfo(trace.dtype).tiny)
+    for k in range(trace.shape[0]):
+        faded = w1 * trace[k] + w2 * before[k]
+        before[k] = trace[k]
+        trace[k] = faded if abs(faded) > least else zero
+
+
+@apart
 def fade_all(trace: Array, factor: float) -> None:
     """Let `trace` decay in place."""
     scale, zero = trace.dtype.type(factor), trace.dtype.type(0.0)
@@ -250,6 +277,32 @@ def encode(
         s = rounded(p, above, rounding)
         count[k] = s
         phi[k] = p - s
+        last[k] = now
+
+
+@apart
+def encode_tapped(
+    x: Array,
+    last: Array,
+    before: Array,
+    phi: Array,
+    count: Array,
+    taps: tuple[float, float],
+    beta: float,
+    shift: float,
+) -> None:
+    """`encode` what a prediction from two ticks misses (Eq. 14): writes phi, count, last, before."""
+    w1, w2 = phi.dtype.type(taps[0]), phi.dtype.type(taps[1])
+    unit = phi.dtype.type(beta)
+    rounding = phi.dtype.type(1.5 / np.finfo(phi.dtype).eps)
+    above = phi.dtype.type(shift)
+    for k in range(x.shape[0]):
+        now = phi.dtype.type(x[k])
+        p = phi[k] + (now - w1 * last[k] - w2 * before[k]) / unit
+        s = rounded(p, above, rounding)
+        count[k] = s
+        phi[k] = p - s
+        before[k] = last[k]
         last[k] = now
 
 
