@@ -395,6 +395,29 @@ def test_every_rule_ends_at_the_same_sum_on_figure_9(name: str) -> None:
         assert round(float(-engine.weights(0)[0, 0] / lr), 3) == FIGURE_9
 
 
+@pytest.mark.parametrize("taps", [(0.45, 0.475), (1.3, -0.5), (-0.3, 0.2)])
+def test_with_two_taps_the_future_and_the_products_add_up_to_the_same(
+    taps: tuple[float, float],
+) -> None:
+    """Hardly any learning, so that errors are alike; what traces leave open is added at the end."""
+    random = np.random.default_rng(2)
+    x, y = random.normal(size=(400, 3)), random.normal(size=(400, 2))
+    found = {}
+    for name in ("stdp", "reconstruction"):
+        network = en.Network(tau=2.0)
+        network.sensor("x", 3, step=0.2, taps=taps)
+        network.output("z", 2, error_step=0.2)
+        network.connect("x", "z", weights=np.zeros((3, 2)))
+        engine = ClockedEngine(plan_of(network, rule(name, 1e-12)), None, dt=1.0)
+        engine.feed(0, Periodic(x, rate=1.0))
+        engine.feed(1, Periodic(y, rate=1.0))
+        engine.advance(400.0)
+        engine.finish()
+        found[name] = engine.weights(0) / 1e-12
+    assert np.abs(found["stdp"]).min() > 1
+    assert found["stdp"] == pytest.approx(found["reconstruction"], rel=1e-9)
+
+
 # -- sigma-delta networks ------------------------------------------------------------------------
 
 
