@@ -18,7 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 from eventnet.cost import INT_ADD_PJ, Cost
 from eventnet.data.epochs import Images, OneHot, OrderOfEpoch
 from eventnet.errors import ConfigError
-from eventnet.network import Network, unknown
+from eventnet.network import Network, Scales, unknown
 from eventnet.plasticity import STDP, Past, Reconstruction, Rule, TrueGradient
 from eventnet.simulation import Run, Simulation
 
@@ -56,6 +56,13 @@ class Settings:
         adapt they are relative to the signals' mean size.
     adapt : float
         Rate of the adaptive scales (Eq. 21), a tick; 0: fixed steps.
+    price : float
+        Of an addition, in units of the loss: steps of pixels and hidden layers are learned by it, from
+        `step` and `hidden_step` on; 0: they stay.
+    scales : {"population", "neuron"}
+        What learns a step of its own.
+    threshold : float
+        Of the pixels' coder, in [1/2, 1].
     bias : bool
         Whether biases are learned.
     init : float
@@ -81,6 +88,9 @@ class Settings:
     error_step: float = 0.05
     hidden_error_step: float = 0.01
     adapt: float = 0.0
+    price: float = 0.0
+    scales: Scales = "population"
+    threshold: float = 0.5
     bias: bool = False
     init: float = 1.0
     lr: float = 0.01
@@ -376,7 +386,7 @@ class Training:
         t0 = epoch * self.samples * CLOCK
         bias_step = 1.0 if s.bias else None
         net = Network(tau=-CLOCK / math.log(s.k_alpha_of(epoch)))
-        net.sensor("pixels", self.sizes[0], step=s.step_of(epoch))
+        net.sensor("pixels", self.sizes[0], step=s.step_of(epoch), threshold=s.threshold)
         for name, size in zip(self._names[1:-1], self.sizes[1:-1], strict=True):
             net.layer(
                 name,
@@ -394,6 +404,8 @@ class Training:
             t0=t0,
             clock=CLOCK,
             adapt=s.adapt,
+            price=s.price,
+            scales=s.scales,
             raster=False,
             dtype=self._dtype,
         )

@@ -30,6 +30,8 @@ FEW = 8
 
 Taps = tuple[float, float]
 
+Scales = Literal["population", "neuron"]
+
 Edges = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Presynaptic and postsynaptic neuron of every synapse, by rows."""
 

@@ -26,6 +26,7 @@ from eventnet.network import (
     Network,
     Population,
     Projection,
+    Scales,
     check_bounds,
     not_negative,
     positive,
@@ -146,6 +147,12 @@ class Simulation:
     adapt : float
         With a clock, the rate a tick at which the coders' scales follow the size of their signals
         (Eq. 21); 0: `step` and `error_step` stay.
+    price : float
+        With a clock, what an addition is worth in units of the loss: steps of sensors and layers are
+        learned, from `step` on, each towards where a finer one would cost as much more as it would
+        make the loss less (docs/theory.md, section 13). 0: they stay.
+    scales : {"population", "neuron"}
+        Whether such steps are learned for each population or for each neuron.
     raster : bool
         Whether spikes are kept. False: they are only counted, which is faster and takes no memory.
     dtype : {float64, float32}
@@ -193,6 +200,8 @@ class Simulation:
         t0: float = 0.0,
         clock: float | None = None,
         adapt: float = 0.0,
+        price: float = 0.0,
+        scales: Scales = "population",
         raster: bool = True,
         dtype: DTypeLike = np.float64,
     ) -> None:
@@ -203,11 +212,14 @@ class Simulation:
         self.seed = seed
         self.clock = clock
         self.adapt = adapt
+        self.price = price
+        self.scales = scales
         self.keeps_raster = raster
         self.slowed = 1.0  # by `slow_down`
         self._factor = 1.0  # by `scale_lr`
         self.plan = make_plan(network, plasticity, np.random.default_rng(seed), t0, dtype)
-        self._engine = make_engine(engine, self.plan, self._take if raster else None, clock, adapt)
+        sink = self._take if raster else None
+        self._engine = make_engine(engine, self.plan, sink, clock, adapt, price, scales)
         self.world = World(self._engine, t0)
         self.live = Live(self.world)
         self._probes: dict[str, Probe] = {}
@@ -546,6 +558,16 @@ class Simulation:
             )
         return self._clocked.scale(found.index)
 
+    def steps(self, population: Population | str) -> Floats:
+        """Return the signal that one spike of each neuron of a population stands for now, (size,).
+
+        With a clock it may have adapted, or been learned; without one it is the population's `step`.
+        """
+        found = self.network.population(population)
+        if self.clock is None:
+            return np.full(found.size, found.step)
+        return self._clocked.steps(found.index)
+
     def finish(self) -> None:
         """Add to the weights what the decaying traces would still bring if no further spike came.
 
@@ -579,6 +601,8 @@ class Simulation:
             t0=self.plan.t0,
             clock=self.clock,
             adapt=self.adapt,
+            price=self.price,
+            scales=self.scales,
             raster=self.keeps_raster,
             dtype=self.plan.dtype,
         )
@@ -915,6 +939,7 @@ class Simulation:
             "engine": self.engine,
             "clock": self.clock,
             "adapt": self.adapt,
+            **({"price": self.price, "scales": self.scales} if self.price else {}),
             "dtype": self.plan.dtype.name,
         }
 

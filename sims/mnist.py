@@ -41,6 +41,9 @@ class Parameters:
     error_step: float | None = None
     hidden_error_step: float | None = None
     adapt: float | None = None
+    price: float | None = None  # of an addition, in units of the loss: steps are learned
+    scales: Literal["preset", "population", "neuron"] = "preset"
+    threshold: float | None = None
     lr: float | None = None
     lr_end: float | None = None
     score: Literal["test", "validation"] = "test"  # validation: training samples 50,000 to 59,999

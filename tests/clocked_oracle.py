@@ -23,6 +23,7 @@ class Coder:
     eta: float
     theta: float = 0.5
     w2: float = 0.0  # a second tap, of which alpha is the first
+    share: Any = None  # of each neuron's scale, in parts of beta
     mu: float = 1.0
     beta: float = field(init=False)
     x_last: Array = field(init=False)
@@ -43,8 +44,9 @@ class Coder:
         kp = (1 - self.alpha) / self.beta
         kd = self.alpha / self.beta
         p = self.phi + (kp * x + kd * (x - self.x_last))
-        if self.w2:
-            p = self.phi + (x - self.alpha * self.x_last - self.w2 * self.x_before) / self.beta
+        if self.w2 or self.share is not None:
+            scale = self.beta * (1.0 if self.share is None else self.share)
+            p = self.phi + (x - self.alpha * self.x_last - self.w2 * self.x_before) / scale
         size = np.rint(np.maximum(np.abs(p) - (self.theta - 0.5), 0))
         self.s = np.sign(p) * size
         self.phi = p - self.s
@@ -52,6 +54,11 @@ class Coder:
         self.quanta += int(np.abs(self.s).sum())
         self.events += int(np.count_nonzero(self.s))
         return self.s
+
+    @property
+    def sent(self) -> Array:
+        """What is sent, in units of beta."""
+        return self.s if self.share is None else self.s * self.share
 
     def adapt(self) -> None:
         if self.eta:
@@ -121,6 +128,8 @@ class Oracle:
     slowness: float = 0.0
     theta: dict[str, float] = field(default_factory=dict)  # where it is not 1/2
     w2: dict[str, float] = field(default_factory=dict)  # second taps
+    price: float = 0.0
+    own: bool = False  # whether each neuron learns a scale
 
     def __post_init__(self) -> None:
         def coders(specs: dict[str, tuple[int, float, float]]) -> dict[str, Coder]:
@@ -137,6 +146,14 @@ class Oracle:
         self.x: dict[str, Array] = {}
         self.e: dict[str, Array] = {}
         self.squares: dict[str, tuple[float, float]] = {}  # of layers and of their changes, means
+        self.ticks = 0
+        self.decoded = {name: np.zeros((2, c.size)) for name, c in self.forward.items()}
+        units = {name: c.size if self.own else 1 for name, c in self.forward.items()}
+        self.paid = {name: np.zeros(n) for name, n in units.items()}
+        self.spoilt = {name: np.zeros(n) for name, n in units.items()}
+        if self.price and self.own:
+            for coder in self.forward.values():
+                coder.share = np.ones(coder.size)
         self.operations = {(k.source, k.target): np.zeros(3, dtype=int) for k in self.synapses}
 
     def tick(self, readings: dict[str, Array], target: Array) -> None:
@@ -150,7 +167,7 @@ class Oracle:
                 if k.target == name:
                     coder = self.forward[k.source]
                     faded = coder.alpha * k.y + coder.w2 * k.y_before
-                    k.y, k.y_before = faded + coder.beta * (coder.s @ k.w), k.y
+                    k.y, k.y_before = faded + coder.beta * (coder.sent @ k.w), k.y
                     z = z + k.y
             self.z[name] = z
             if name in self.layers:
@@ -190,6 +207,37 @@ class Oracle:
                 self.b[name] = self.b[name] - rate[name] * self.e[name]
         for coder in (*self.forward.values(), *self.backward.values()):
             coder.adapt()
+        if self.price:
+            self.trade()
+        self.ticks += 1
+
+    def trade(self) -> None:
+        """Every 61st tick each scale moves towards where a finer one would cost what it is worth."""
+        for name, c in self.forward.items():
+            y, before = self.decoded[name]
+            self.decoded[name] = np.array([c.alpha * y + c.w2 * before + c.beta * c.sent, y])
+        if self.ticks % 61:
+            return
+        for name, c in self.forward.items():
+            ways = [k for k in self.synapses if k.source == name]
+            slope = sum(k.w @ self.e[k.target] for k in ways)
+            fan = 2 * sum(k.w.shape[1] for k in ways)
+            for k in ways:
+                self.operations[k.source, k.target][2] += k.w.size
+            paid = self.price * fan * np.abs(c.s)
+            spoilt = slope * (self.decoded[name][0] - self.x[name])
+            if not self.own:
+                paid, spoilt = paid.sum(keepdims=True), spoilt.sum(keepdims=True)
+            self.paid[name] += (paid - self.paid[name]) / 100
+            self.spoilt[name] += (spoilt - self.spoilt[name]) / 100
+            size = self.paid[name] + np.abs(self.spoilt[name])
+            gain = (self.paid[name] - self.spoilt[name]) / np.where(size > 0, size, 1)
+            factor = np.exp(0.005 * gain)
+            if self.own:
+                c.share = c.share * factor
+            else:
+                c.beta = c.beta * factor[0]
+            c.phi = c.phi / factor
 
     def slow(self, name: str, before: Any) -> Array:
         """The gradient of the relative change r, with <x^2> before it, less its part along x."""
@@ -211,7 +259,7 @@ class Oracle:
 
     def gradient(self, k: Synapses) -> Array:
         f, b = self.forward[k.source], self.backward[k.target]
-        s, s_e = f.s, b.s
+        s, s_e = f.sent, b.s
         r = f.alpha * b.alpha
         if self.rule == "true":
             return np.outer(self.x[k.source], self.e[k.target])

@@ -70,6 +70,8 @@ class Setting:
     theta: float = 0.5
     taps: tuple[float, float] | None = None
     hidden_taps: tuple[float, float] | None = None
+    price: float = 0.0
+    scales: en.network.Scales = "population"
 
 
 def build(c: Setting, sink: Any = None, dtype: Any = np.float64) -> tuple[ClockedEngine, Oracle]:
@@ -108,7 +110,7 @@ def build(c: Setting, sink: Any = None, dtype: Any = np.float64) -> tuple[Clocke
     for (a, b), w in zip(pairwise(names), weights, strict=True):
         network.connect(a, b, weights=w)
     plan = plan_of(network, rule(c.name, c.lr, c.cap), dtype=dtype)
-    engine = ClockedEngine(plan, sink, dt=1.0, adapt=c.adapt)
+    engine = ClockedEngine(plan, sink, 1.0, c.adapt, c.price, c.scales)
     # The engine's own k_alpha: -1/log(alpha) and back is off by a rounding.
     alpha, error_alpha = math.exp(-1 / tau(c.alpha)), math.exp(-1 / tau(error_alpha))
     first, second = (alpha, 0.0) if c.taps is None else c.taps
@@ -134,6 +136,8 @@ def build(c: Setting, sink: Any = None, dtype: Any = np.float64) -> tuple[Clocke
         cap=math.inf if c.cap is None else c.cap,
         slowness=c.slowness,
         theta=dict.fromkeys(names, c.theta),
+        price=c.price,
+        own=c.scales == "neuron",
         w2={"pixels": second, **dict.fromkeys(names[1:-1], hidden_second)},
     )
     return engine, oracle
@@ -182,6 +186,16 @@ SETTINGS = {
     "future, two taps behind": Setting("stdp", hidden_taps=(1.0, -0.35), cap=0.5, learn_bias=True),
     "reconstruction, two taps": Setting("reconstruction", taps=(0.3, 0.3), adapt=0.001),
     "true, two taps": Setting("true", taps=(1.2, -0.5), hidden_taps=(0.4, 0.1)),
+    "future, scales learned": Setting("stdp", price=1e-6),
+    "future, scales learned by neurons": Setting(
+        "stdp", hidden=(sized(60, 7), sized(40, 5)), price=1e-6, scales="neuron", theta=0.75
+    ),
+    "past, scales learned by neurons": Setting(
+        "past", price=1e-5, scales="neuron", alpha=0.9, lr=0.001
+    ),
+    "reconstruction, scales learned, two taps": Setting(
+        "reconstruction", taps=(0.3, 0.2), price=1e-7
+    ),
     "true slow": dataclasses.replace(PAPER, name="true", slowness=0.01),
 }
 
@@ -236,7 +250,9 @@ def test_single_precision_is_the_same_algorithm_rounded(
 def spikes(engine: ClockedEngine) -> list[Any]:
     """What has fired so far, and in the last tick."""
     scratch = engine._scratch
-    return [engine._counts.population, scratch.spike_count, scratch.error_count]
+    # With scales of neurons what is sent is in parts of the population's.
+    sent = np.sign(scratch.spike_count) if engine.scales == "neuron" else scratch.spike_count
+    return [engine._counts.population, sent, scratch.error_count]
 
 
 def follow(

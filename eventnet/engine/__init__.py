@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventnet.errors import ConfigError
-from eventnet.network import unknown
+from eventnet.network import Scales, unknown
 from eventnet.sources import Source
 
 ENGINES = ("compiled", "actors")
@@ -60,11 +60,14 @@ def make_engine(
     sink: Sink | None,
     clock: float | None = None,
     adapt: float = 0.0,
+    price: float = 0.0,
+    scales: Scales = "population",
 ) -> Engine:
     """Build the engine called `name` for a `Plan`.
 
     Its spikes go to `sink`; None: they are counted, but not kept. With `clock` (s) it is the paper's
-    algorithm, with scales that adapt at the rate `adapt` a tick.
+    algorithm, with scales that adapt at the rate `adapt` a tick, or that are learned by the `price` of
+    an addition.
     """
     if name not in ENGINES:
         raise unknown("engine", name, ENGINES)
@@ -76,7 +79,11 @@ def make_engine(
             )
         from eventnet.engine.clocked import ClockedEngine
 
-        return ClockedEngine(plan, sink, clock, adapt)
+        return ClockedEngine(plan, sink, clock, adapt, price, scales)
+    if price:
+        raise ConfigError(
+            f"price={price} without a clock: scales are learned from tick to tick; give clock=dt"
+        )
     if adapt:
         raise ConfigError(
             f"adapt={adapt} without a clock: scales adapt once a tick (Eq. 21); give clock=dt"

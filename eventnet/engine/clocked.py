@@ -14,7 +14,8 @@ as they stood when it began:
 * plasticity, one of four rules whose sums over time agree; weights are read before any is changed; the
   rate a tick is ``lr*dt``, or with a guard ``min(lr*dt, cap/sum_q |x_q|^2)`` over the signals by which a
   target learns;
-* learned biases, ``b -= lr*dt*e`` with the raw error, and adaptive scales (Eq. 21).
+* learned biases, ``b -= lr*dt*e`` with the raw error; adaptive scales (Eq. 21), or scales that are
+  learned (`clocked_scales.price_scales`).
 
 The stages stand in `clocked_kernels`, the rules in `clocked_learning`. Signals, traces and weights are
 float64 or float32. What the future rule changes waits, as two vectors a tick, and is written every
@@ -41,7 +42,7 @@ from eventnet.engine.feeds import Feeds
 from eventnet.engine.plan import Plan
 from eventnet.engine.readings import Watching, make_probes
 from eventnet.errors import ConfigError, Diverged
-from eventnet.network import Taps, positive
+from eventnet.network import Scales, Taps, not_negative, positive, unknown
 from eventnet.sources import Source, whole
 
 Floats = NDArray[np.float64]
@@ -49,6 +50,14 @@ Sink = Callable[[Floats, NDArray[np.int32], NDArray[np.uint32], NDArray[np.int32
 
 TRACES = ("pre", "pre_before", "post", "area", "charge", "kernel_pre", "kernel_post")
 """Parts of the state that plasticity remembers."""
+
+FORWARD = ("x", "last", "before", "phi", "on", "u", "u_before", "sent", "sent_before")
+"""Parts of the state that the forward coders and decoders remember."""
+
+SCALED = ("beta", "mean", "error_beta", "error_mean", "share", "paid", "spoilt")
+"""Parts of the state that say what scales are."""
+
+SCALES: tuple[Scales, ...] = ("population", "neuron")
 
 KERNEL_COUNTS = {
     arrays.FORWARD: layout.CROSSED,
@@ -97,6 +106,11 @@ class ClockedEngine(Watching):
         `error_step` are its scales and stay so. Above: they are scales relative to the running mean,
         over units and time, of the signal's size, and where the scales start; the means start at 1.
         The scales of errors rest while no target is in force.
+    price : float
+        What an addition is worth, in units of the loss: forward scales are learned, each stepping to
+        where a finer one would cost as much more as it would make the loss less. 0: they are not.
+    scales : {"population", "neuron"}
+        What has a learned scale of its own.
 
     Raises
     ------
@@ -108,17 +122,30 @@ class ClockedEngine(Watching):
 
     name = "clocked"
 
-    def __init__(self, plan: Plan, sink: Sink | None, dt: float, adapt: float = 0.0) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        sink: Sink | None,
+        dt: float,
+        adapt: float = 0.0,
+        price: float = 0.0,
+        scales: Scales = "population",
+    ) -> None:
         self.plan = plan
         self.dt = positive(dt, "dt", "the clock", " s")
         positive(1.0 / self.dt, "1/dt", "the clock", " Hz")
         if not 0.0 <= adapt <= 1.0:
             raise ConfigError(f"adapt={adapt} on the clock: must lie in [0, 1]")
         self.adapt = float(adapt)
+        self.price = not_negative(price, "price", "the clock")
+        if scales not in SCALES:
+            raise unknown("scales", scales, SCALES)
+        self.scales = scales
         _check(plan)
+        _check_price(plan, self.price, self.adapt)
         self._sink = sink
-        self._net = bind(_net(plan, self.dt, self.adapt))
-        special = (self._net.shared, self._net.shift, self._net.second)
+        self._net = bind(_net(plan, self.dt, self.adapt, self.price, scales == "neuron"))
+        special = (self._net.shared, self._net.shift, self._net.second, self._net.price)
         self._special = 1 if any(given.any() for given in special) else None
         self._weights = arrays.aligned(int(self._net.weight_first[-1]), plan.dtype)
         self._state = bind(arrays.spread(_fresh_state(plan, self._net)))
@@ -148,6 +175,7 @@ class ClockedEngine(Watching):
                 change=np.zeros(int(self._net.change_first[-1]), plan.dtype),
                 mark=np.zeros(int(self._net.block_first[-1]), dtype=np.bool_),
                 error_mark=np.zeros(int(self._net.block_first[-1]), dtype=np.bool_),
+                slope=np.zeros(neurons * (self.price > 0), plan.dtype),
                 ahead=np.zeros(int(self._net.before_first[-1]), plan.dtype),
                 single=np.zeros(1, dtype=np.int64),
                 crossed=np.zeros(2, dtype=np.int64),
@@ -158,7 +186,9 @@ class ClockedEngine(Watching):
         self._counts = bind(
             layout.Counts(
                 population=np.zeros((n, 6), dtype=np.int64),
-                projection=np.zeros((len(plan.projections), 13), dtype=np.int64),
+                projection=np.zeros(
+                    (len(plan.projections), layout.PROJECTION_COUNTS), dtype=np.int64
+                ),
                 network=np.zeros(4, dtype=np.int64),
             )
         )
@@ -332,6 +362,15 @@ class ClockedEngine(Watching):
             error_mean=float(state.error_mean[p]),
         )
 
+    def steps(self, population: int) -> Floats:
+        """Return the signal that one spike of each neuron of a population stands for, (size,)."""
+        net, state, p = self._net, self._state, population
+        own = state.share[net.share_first[p] : net.share_first[p + 1]].astype(np.float64)
+        steps: Floats = state.beta[p] * (
+            own if len(own) else np.ones(self.plan.populations[p].size)
+        )
+        return steps
+
     def finish(self) -> None:
         """Add to the weights what the traces leave open, and forget the traces.
 
@@ -404,6 +443,8 @@ class ClockedEngine(Watching):
                 if net.shared[q.index]:
                     begin = KERNEL_COUNTS[at]
                     row[at + 2 : at + 4] = counts.projection[q.index, begin : begin + 2]
+            valued = counts.projection[q.index, layout.VALUED] * n_in * n_out
+            row[ar.ROW + 2 : ar.ROW + 4] += valued
             row[ar.GUARDED] = counts.projection[q.index, layout.GUARDED]
             row[ar.BOOKED] = counts.projection[q.index, layout.BOOKED_ROWS] * n_out
             row[ar.SKIP_FORWARD] = counts.projection[q.index, layout.SKIP_FORWARD]
@@ -425,7 +466,7 @@ class ClockedEngine(Watching):
     def reset(self) -> None:
         """Forget everything but weights, biases, scales and whether it learns; sources start over."""
         self._book()
-        kept = ("bias", "beta", "mean", "error_beta", "error_mean", "rate", "lazy")
+        kept = (*SCALED, "bias", "rate", "lazy")
         for name, fresh in _fresh_state(self.plan, self._net)._asdict().items():
             if name not in kept:
                 if name == "flags":
@@ -462,7 +503,7 @@ class ClockedEngine(Watching):
         Weights, biases, scales and the state of the forward coders are this one's; it stands at t0,
         without sources and with counters at zero. Adaptive scales go on adapting, in the copy.
         """
-        other = ClockedEngine(self.plan, sink, self.dt, self.adapt)
+        other = ClockedEngine(self.plan, sink, self.dt, self.adapt, self.price, self.scales)
         other.take_over(self)
         other.learning = False
         return other
@@ -475,9 +516,7 @@ class ClockedEngine(Watching):
         for q in range(len(self.plan.projections)):
             self.set_weights(q, other.weights(q))
         mine, theirs, net = self._state, other._state, self._net
-        for name in ("x", "last", "before", "phi", "on", "u", "u_before", "bias", "beta", "mean"):
-            getattr(mine, name)[...] = getattr(theirs, name)
-        for name in ("error_beta", "error_mean", "rate"):
+        for name in (*FORWARD, *SCALED, "bias", "rate"):
             getattr(mine, name)[...] = getattr(theirs, name)
         for p, held in enumerate(theirs.held.tolist()):
             neurons = slice(*net.first[p : p + 2])
@@ -599,6 +638,22 @@ def _check(plan: Plan) -> None:
         raise ConfigError(f"rule {plan.rule.name}: a clocked network has {', '.join(layout.RULES)}")
 
 
+def _check_price(plan: Plan, price: float, adapt: float) -> None:
+    """Refuse scales that cannot be learned."""
+    if not price:
+        return
+    if adapt:
+        raise ConfigError(
+            f"price={price:g}, adapt={adapt:g}: scales follow one of them; leave the other"
+        )
+    shared = next((q for q in plan.projections if q.convolution is not None), None)
+    if shared is not None:
+        raise ConfigError(
+            f"price={price:g}: {shared.name} shares a kernel, which does not say what scales are worth; "
+            "leave the price"
+        )
+
+
 def _grouped(
     lists: list[list[int]], ends: list[int], taps: list[Taps]
 ) -> tuple[list[list[Taps]], NDArray[np.int64]]:
@@ -614,14 +669,23 @@ def _grouped(
     return groups, place
 
 
-def _net(plan: Plan, dt: float, adapt: float) -> layout.Net:
+def _net(plan: Plan, dt: float, adapt: float, price: float, own_scales: bool) -> layout.Net:
     kinds = {"sensor": arrays.SENSOR, "layer": arrays.LAYER, "output": arrays.OUTPUT}
     pops, projs = plan.populations, plan.projections
     sizes = [p.size for p in pops]
     constant = np.array([p.constant for p in pops])
     taps = [(math.exp(-dt / p.tau), 0.0) if p.taps is None else p.taps for p in pops]
     alpha, second = np.array(taps).T.copy()
-    tapped = [n * (w2 != 0.0) for n, (_, w2) in zip(sizes, taps, strict=True)]
+    encodes = np.array([p.kind != "output" and not p.constant for p in pops])
+    valued = [plan.has_error[q.target.index] and not q.source.constant for q in projs]
+    # Whatever learns, or does not: engines of one network have the same scales.
+    learned = [price > 0 and bool(on) for on in encodes]
+    shares = [n * (on and own_scales) for n, on in zip(sizes, learned, strict=True)]
+    tapped = [n * (w2 != 0.0 or m > 0) for n, m, (_, w2) in zip(sizes, shares, taps, strict=True)]
+    fan, priced = [0] * len(pops), [False] * len(pops)
+    for q, on, tells in zip(projs, plan.plastic, valued, strict=True):
+        fan[q.source.index] += q.target.size * (1 + on)
+        priced[q.source.index] |= tells
     error_alpha = np.array([math.exp(-dt / p.error_tau) for p in pops])
     source = [q.source.index for q in projs]
     target = [q.target.index for q in projs]
@@ -675,6 +739,12 @@ def _net(plan: Plan, dt: float, adapt: float) -> layout.Net:
         alpha=alpha,
         second=second,
         before_first=arrays.offsets(tapped),
+        encodes=encodes,
+        scale_first=arrays.offsets([max(on, n) for on, n in zip(learned, shares, strict=True)]),
+        share_first=arrays.offsets(shares),
+        priced=np.array(priced, dtype=np.bool_) & (price > 0),
+        fan=np.array(fan, dtype=np.float64),
+        price=np.array([price]),
         relative=np.array([p.step for p in pops]),
         shift=np.array([p.threshold - 0.5 for p in pops]),
         leak=np.array([p.leak for p in pops]),
@@ -710,6 +780,7 @@ def _net(plan: Plan, dt: float, adapt: float) -> layout.Net:
         target=np.array(target, dtype=np.int64),
         weight_first=arrays.offsets(sizes_of),
         plastic=np.array(plastic, dtype=np.bool_),
+        valued=np.array(valued, dtype=np.bool_) & (price > 0),
         flipped=np.array(flipped, dtype=np.bool_),
         late=np.array(late, dtype=np.bool_),
         pre_first=arrays.offsets([q.shape[0] * late[q.index] for q in projs]),
@@ -775,6 +846,11 @@ def _fresh_state(plan: Plan, net: layout.Net) -> layout.State:
         bias=np.concatenate([p.bias for p in plan.populations], dtype=dtype),
         beta=net.relative.copy(),
         mean=np.ones(len(plan.populations)),
+        share=np.ones(int(net.share_first[-1]), dtype),
+        sent=np.zeros(n * bool(net.price[0] > 0), dtype),
+        sent_before=np.zeros(int(net.before_first[-1]), dtype),
+        paid=np.zeros(int(net.scale_first[-1])),
+        spoilt=np.zeros(int(net.scale_first[-1])),
         y=np.full(n, np.nan, dtype),
         e=np.zeros(n, dtype),
         error_last=np.zeros(n, dtype),

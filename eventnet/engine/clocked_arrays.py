@@ -34,6 +34,15 @@ WIDE = 32
 BLOCK = 64
 """Neurons of a lazy population that are touched together."""
 
+PRICED_EVERY = 61
+"""Ticks with targets between steps of scales that have a price: a prime, so as not to beat with data."""
+
+PRICED_MEAN = 100.0
+"""Over so many of these steps the means run of what spikes cost and of what is lost for want of them."""
+
+PRICED_RATE = 0.005
+"""By how much the logarithm of a scale moves in a step, at most."""
+
 SLOWNESS_TICKS = 100
 """Over so many ticks the means run by which a layer's changes are measured."""
 
@@ -44,9 +53,10 @@ FUTURE, PAST, RECONSTRUCTION, TRUE = range(4)
 EVENTS, QUANTA, ERROR_EVENTS, ERROR_QUANTA, LEARNED_EVENTS, LEARNED_QUANTA = range(6)
 
 # Columns of what is counted of a projection beyond its populations' spikes.
-BOOKED_ROWS, SKIP_FORWARD, SKIP_BACKWARD, SKIP_UPDATE, GUARDED = range(5)
+BOOKED_ROWS, SKIP_FORWARD, SKIP_BACKWARD, SKIP_UPDATE, GUARDED, VALUED = range(6)
 # The synapses that spikes crossed, of a shared kernel, and the same times their counts.
-CROSSED, RETURNED, TAUGHT_ROWS, TAUGHT_COLUMNS = range(5, 13, 2)
+CROSSED, RETURNED, TAUGHT_ROWS, TAUGHT_COLUMNS = range(6, 14, 2)
+PROJECTION_COUNTS = 14
 
 # Entries of the network's counters.
 TICKS, READINGS, TEACHINGS, LEARNED_TICKS = range(4)
@@ -59,7 +69,13 @@ class Net(NamedTuple):
     first: Array  # (P+1,) offset of a population's neurons
     alpha: Array  # (P,) k_alpha of the forward coder, or its first tap
     second: Array  # (P,) its second tap, 0: none
-    before_first: Array  # (P+1,) offset of the neurons that have two
+    before_first: Array  # (P+1,) offset of the neurons that have two, or scales of their own
+    encodes: Array  # (P,) bool: has a forward coder, of signals that change
+    scale_first: Array  # (P+1,) offset of the scales that are learned
+    share_first: Array  # (P+1,) offset of the neurons that have scales of their own
+    priced: Array  # (P,) bool: something says what its scales are worth
+    fan: Array  # (P,) additions that a quantum causes, forward and in updates
+    price: Array  # (1,) of an addition, in units of the loss; 0: scales are not learned
     relative: Array  # (P,) k_beta relative to the mean, or k_beta itself if scales are fixed
     shift: Array  # (P,) by how much the threshold is above 1/2
     leak: Array  # (P,) slope where a unit is off
@@ -95,6 +111,7 @@ class Net(NamedTuple):
     target: Array  # (Q,)
     weight_first: Array  # (Q+1,) offset of a projection's weights
     plastic: Array  # (Q,) bool
+    valued: Array  # (Q,) bool: says what its source's scale is worth
     flipped: Array  # (Q,) bool: weights are stored by column: a row would be too short to add
     late: Array  # (Q,) bool: changes wait until the window ends
     pre_first: Array  # (Q+1,) offset of late rows
@@ -133,6 +150,11 @@ class State(NamedTuple):
     u_before: Array  # of those with two taps: u a tick ago
     bias: Array  # (N,)
     beta: Array  # (P,) k_beta
+    share: Array  # of neurons with scales of their own: in parts of k_beta
+    sent: Array  # (N,) what is decoded of a signal, if scales are learned
+    sent_before: Array  # of coders with two taps: sent a tick ago
+    paid: Array  # of learned scales, running means: the price of a tick's additions
+    spoilt: Array  # and of d*(x_hat - x)
     mean: Array  # (P,) mu
     y: Array  # (N,) held target, nan: none
     e: Array  # (N,) error
@@ -194,6 +216,7 @@ class Scratch(NamedTuple):
     mark: Array  # bool: blocks of neurons that spikes have reached
     error_mark: Array
     ahead: Array  # of coders with two taps: what their presynaptic traces are worth from now on
+    slope: Array  # (N,) dL/dx_hat, if scales are learned
     single: Array  # (1,) a neuron
     crossed: Array  # (2,) synapses that nobody counts
 
@@ -202,5 +225,5 @@ class Counts(NamedTuple):
     """What `ClockedEngine.counters` is made from."""
 
     population: Array  # (P, 6)
-    projection: Array  # (Q, 13)
+    projection: Array  # (Q, PROJECTION_COUNTS)
     network: Array  # (4,)

@@ -43,6 +43,7 @@ from eventnet.engine.clocked_arrays import (
 from eventnet.engine.clocked_arrivals import arrive, come_back
 from eventnet.engine.clocked_lazy import backward_lazy, forward_lazy
 from eventnet.engine.clocked_learning import plasticity
+from eventnet.engine.clocked_scales import adapt_scales, price_scales
 from eventnet.engine.jit import Array, kernel
 from eventnet.engine.readings import due, place_of
 from eventnet.engine.vectors import (
@@ -143,7 +144,7 @@ def encode_sensor(
     x, phi, count = state.x[a:b], state.phi[a:b], scratch.spike_count[a:b]
     alpha, beta, found = net.alpha[p], state.beta[p], scratch.found[p]
     place = feed.value_first[p] + found * (b - a)
-    if special is not None and net.second[p] != 0.0:
+    if special is not None and net.before_first[p + 1] > net.before_first[p]:
         new = state.last[a:b]
         if found == NOTHING:
             copy(new, x)
@@ -153,9 +154,7 @@ def encode_sensor(
             look_up(new, feed.code[place : place + b - a], feed.level[p], feed.whole[p])
         else:
             copy(new, feed.value[place : place + b - a])
-        before = state.before[net.before_first[p] : net.before_first[p + 1]]
-        taps = (alpha, net.second[p])
-        encode_tapped(new, x, before, phi, count, taps, beta, net.shift[p])
+        return encode_fully(p, new, x, net, state, scratch)
     elif found == NOTHING:
         copy(state.last[a:b], x)
         encode(state.last[a:b], x, phi, count, alpha, beta, shift)
@@ -175,15 +174,32 @@ def encode_forward(p: int, net: Net, state: State, scratch: Scratch, special: in
     a, b = net.first[p], net.first[p + 1]
     x, last, phi = state.x[a:b], state.last[a:b], state.phi[a:b]
     count = scratch.spike_count[a:b]
-    if special is not None and net.second[p] != 0.0:
-        before = state.before[net.before_first[p] : net.before_first[p + 1]]
-        taps = (net.alpha[p], net.second[p])
-        encode_tapped(x, last, before, phi, count, taps, state.beta[p], net.shift[p])
+    if special is not None and net.before_first[p + 1] > net.before_first[p]:
+        return encode_fully(p, x, last, net, state, scratch)
     elif special is not None and net.shift[p] > 0.0:
         encode(x, last, phi, count, net.alpha[p], state.beta[p], net.shift[p])
     else:
         encode(x, last, phi, count, net.alpha[p], state.beta[p], None)
     return take_counts(p, count, scratch.spike[a:b], scratch.spikes, scratch.quanta)
+
+
+@kernel
+def encode_fully(p: int, x: Array, last: Array, net: Net, state: State, scratch: Scratch) -> bool:
+    """Encode the signal of population `p`, with two taps or scales of each neuron; False: out of range.
+
+    What a neuron with a scale of its own sends stands in `spike_count` in parts of its population's.
+    """
+    a, b = net.first[p], net.first[p + 1]
+    before = state.before[net.before_first[p] : net.before_first[p + 1]]
+    share = state.share[net.share_first[p] : net.share_first[p + 1]]
+    phi, count, spike = state.phi[a:b], scratch.spike_count[a:b], scratch.spike[a:b]
+    taps = (net.alpha[p], net.second[p])
+    encode_tapped(x, last, before, phi, count, taps, state.beta[p], share, net.shift[p])
+    fine = take_counts(p, count, spike, scratch.spikes, scratch.quanta)
+    if share.shape[0] > 0:
+        for k in range(scratch.spikes[p]):
+            count[spike[k]] *= share[spike[k]]
+    return fine
 
 
 @kernel
@@ -291,25 +307,6 @@ def slow_down(p: int, net: Net, state: State) -> None:
 
 
 @kernel
-def adapt_scales(net: Net, state: State) -> None:
-    """Move every k_beta towards its share of the mean, then the mean itself (Eq. 21)."""
-    eta = net.eta[0]
-    for p in range(net.kind.shape[0]):
-        a, b = net.first[p], net.first[p + 1]
-        if net.kind[p] != OUTPUT and not net.constant[p]:
-            state.beta[p] += eta * (net.relative[p] * state.mean[p] - state.beta[p])
-            state.mean[p] = (1.0 - eta) * state.mean[p] + eta * (size_of(state.x[a:b]) / (b - a))
-        # Without a target there is no error whose size could be measured.
-        if net.has_error[p] and state.flags[1] != 0 and state.flags[3] != 0:
-            state.error_beta[p] += eta * (
-                net.error_relative[p] * state.error_mean[p] - state.error_beta[p]
-            )
-            state.error_mean[p] = (1.0 - eta) * state.error_mean[p] + eta * (
-                size_of(state.e[a:b]) / (b - a)
-            )
-
-
-@kernel
 def count_tick(net: Net, state: State, scratch: Scratch, counts: Counts, sampled: int) -> None:
     """Count this tick's spikes, and what a dense network that skips zeros would have done."""
     learning = state.flags[1] != 0
@@ -346,16 +343,24 @@ def count_tick(net: Net, state: State, scratch: Scratch, counts: Counts, sampled
 
 @kernel
 def record(
-    t: float, code: int, first: int, n: int, spike: Array, count: Array, buffer: Buffer
+    t: float,
+    code: int,
+    first: int,
+    n: int,
+    spike: Array,
+    count: Array,
+    share: Array,
+    buffer: Buffer,
 ) -> None:
-    """Write `n` spikes of one population into the recorder's buffer."""
+    """Write `n` spikes of one population into the recorder's buffer; counts may be times `share`."""
     used = buffer.used[0]
     for k in range(n):
         j = spike[first + k]
         buffer.time[used] = t
         buffer.population[used] = code
         buffer.neuron[used] = j
-        buffer.quanta[used] = np.int32(count[first + j])
+        each = count[first + j]
+        buffer.quanta[used] = np.int32(np.rint(each / share[j]) if share.shape[0] > 0 else each)
         used += 1
     buffer.used[0] = used
 
@@ -421,16 +426,20 @@ def tick(
         plasticity(net, state, weights, scratch, counts, special)
     if net.eta[0] > 0.0:
         adapt_scales(net, state)
+    if special is not None and net.price[0] > 0.0:
+        price_scales(net, state, weights, scratch, counts)
     sampled = (counts.network[READINGS] > readings) + 2 * (counts.network[TEACHINGS] > teachings)
     count_tick(net, state, scratch, counts, sampled)
     if buffer.time.shape[0] > 0:
+        none = state.share[:0]
         for p in range(n):
             a = net.first[p]
-            record(t, p, a, scratch.spikes[p], scratch.spike, scratch.spike_count, buffer)
+            share = state.share[net.share_first[p] : net.share_first[p + 1]]
+            record(t, p, a, scratch.spikes[p], scratch.spike, scratch.spike_count, share, buffer)
         for p in range(n):
             a = net.first[p]
             number = scratch.error_spikes[p]
-            record(t, n + p, a, number, scratch.error_spike, scratch.error_count, buffer)
+            record(t, n + p, a, number, scratch.error_spike, scratch.error_count, none, buffer)
     return -1
 
 
@@ -468,7 +477,8 @@ def advance(
     Returns DONE; BUFFER_FULL when the recorder must take the
     spikes; NEEDS_SAMPLES when a feed has run dry; DIVERGED with the population in
     ``state.flags[2]``. Each leaves the engine between two ticks. `special` is None where no projection
-    shares a kernel, all thresholds are 1/2 and no coder has two taps: code for others is left out.
+    shares a kernel, all thresholds are 1/2, no coder has two taps and no scale a price: code for others
+    is left out.
     """
     room = buffer.time.shape[0] - 2 * net.first[-1]
     while True:

@@ -289,16 +289,21 @@ def encode_tapped(
     count: Array,
     taps: tuple[float, float],
     beta: float,
+    share: Array,
     shift: float,
 ) -> None:
-    """`encode` what a prediction from two ticks misses (Eq. 14): writes phi, count, last, before."""
+    """`encode` what a prediction from two ticks misses (Eq. 14): writes phi, count, last, before.
+
+    With `share`, which may be empty, neuron k has the scale ``beta*share[k]``.
+    """
     w1, w2 = phi.dtype.type(taps[0]), phi.dtype.type(taps[1])
     unit = phi.dtype.type(beta)
     rounding = phi.dtype.type(1.5 / np.finfo(phi.dtype).eps)
     above = phi.dtype.type(shift)
     for k in range(x.shape[0]):
         now = phi.dtype.type(x[k])
-        p = phi[k] + (now - w1 * last[k] - w2 * before[k]) / unit
+        own = unit * share[k] if share.shape[0] > 0 else unit
+        p = phi[k] + (now - w1 * last[k] - w2 * before[k]) / own
         s = rounded(p, above, rounding)
         count[k] = s
         phi[k] = p - s
