@@ -194,6 +194,7 @@ class Oracle:
             self.e[name] = np.where(self.z[name] >= 0, 1.0, self.leak) * error
             self.backward[name](self.e[name])
 
+        before_learning = {id(k): k.w for k in self.synapses}
         rate = {name: self.guarded(name) for name in self.b}
         for k in self.synapses:
             k.w = k.w - rate[k.target] * summed(self.gradient(k), k.share)
@@ -208,10 +209,10 @@ class Oracle:
         for coder in (*self.forward.values(), *self.backward.values()):
             coder.adapt()
         if self.price:
-            self.trade()
+            self.trade(before_learning)
         self.ticks += 1
 
-    def trade(self) -> None:
+    def trade(self, weights: dict[int, Array]) -> None:
         """Every 61st tick each scale moves towards where a finer one would cost what it is worth."""
         for name, c in self.forward.items():
             y, before = self.decoded[name]
@@ -220,7 +221,7 @@ class Oracle:
             return
         for name, c in self.forward.items():
             ways = [k for k in self.synapses if k.source == name]
-            slope = sum(k.w @ self.e[k.target] for k in ways)
+            slope = sum(weights[id(k)] @ self.e[k.target] for k in ways)
             fan = 2 * sum(k.w.shape[1] for k in ways)
             for k in ways:
                 self.operations[k.source, k.target][2] += k.w.size

@@ -43,7 +43,7 @@ from eventnet.engine.clocked_arrays import (
 from eventnet.engine.clocked_arrivals import arrive, come_back
 from eventnet.engine.clocked_lazy import backward_lazy, forward_lazy
 from eventnet.engine.clocked_learning import plasticity
-from eventnet.engine.clocked_scales import adapt_scales, price_scales
+from eventnet.engine.clocked_scales import adapt_scales, is_priced, price_scales, value_scales
 from eventnet.engine.jit import Array, kernel
 from eventnet.engine.readings import due, place_of
 from eventnet.engine.vectors import (
@@ -423,11 +423,13 @@ def tick(
             backward(p, net, state, weights, scratch, counts, special)
             if not encode_error(p, net, state, scratch, special):
                 return int(p)
+        if special is not None and net.price[0] > 0.0 and is_priced(state):
+            value_scales(net, state, weights, scratch, counts)
         plasticity(net, state, weights, scratch, counts, special)
     if net.eta[0] > 0.0:
         adapt_scales(net, state)
     if special is not None and net.price[0] > 0.0:
-        price_scales(net, state, weights, scratch, counts)
+        price_scales(net, state, scratch)
     sampled = (counts.network[READINGS] > readings) + 2 * (counts.network[TEACHINGS] > teachings)
     count_tick(net, state, scratch, counts, sampled)
     if buffer.time.shape[0] > 0:

@@ -39,7 +39,30 @@ def adapt_scales(net: Net, state: State) -> None:
 
 
 @kernel
-def price_scales(net: Net, state: State, weights: Array, scratch: Scratch, counts: Counts) -> None:
+def is_priced(state: State) -> bool:
+    """Return whether learned scales take a step in this tick."""
+    teaching = state.flags[1] != 0 and state.flags[3] != 0
+    return bool(teaching and state.flags[0] % PRICED_EVERY == 0)
+
+
+@kernel
+def value_scales(net: Net, state: State, weights: Array, scratch: Scratch, counts: Counts) -> None:
+    """Write dL/dx_hat into `slope`, by the weights that made this tick's errors: before they learn.
+
+    After they have learned from x_hat, d would seem to fall along it.
+    """
+    for q in range(net.source.shape[0]):
+        if net.late[q]:
+            book_all(q, net, state, weights, scratch, counts)
+    scratch.slope[:] = 0.0
+    for q in range(net.source.shape[0]):
+        if net.valued[q]:
+            value(q, net, state, weights, scratch)
+            counts.projection[q, VALUED] += 1
+
+
+@kernel
+def price_scales(net: Net, state: State, scratch: Scratch) -> None:
     """Let learned scales take a step now and then: see docs/theory.md, section 13.
 
     With x_hat what is decoded and d = dL/dx_hat, a scale is multiplied by
@@ -57,16 +80,8 @@ def price_scales(net: Net, state: State, weights: Array, scratch: Scratch, count
             else:
                 fade_all(sent, net.alpha[p])
             add_row(sent, scratch.spike_count[a:b], state.beta[p])
-    if state.flags[1] == 0 or state.flags[3] == 0 or state.flags[0] % PRICED_EVERY != 0:
+    if not is_priced(state):
         return
-    for q in range(net.source.shape[0]):
-        if net.late[q]:
-            book_all(q, net, state, weights, scratch, counts)
-    scratch.slope[:] = 0.0
-    for q in range(net.source.shape[0]):
-        if net.valued[q]:
-            value(q, net, state, weights, scratch)
-            counts.projection[q, VALUED] += 1
     for p in range(net.kind.shape[0]):
         if net.priced[p]:
             step_scales(p, net, state, scratch)
