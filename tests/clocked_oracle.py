@@ -229,13 +229,16 @@ class Oracle:
             spoilt = slope * (self.decoded[name][0] - self.x[name])
             if not self.own:
                 paid, spoilt = paid.sum(keepdims=True), spoilt.sum(keepdims=True)
-            self.paid[name] += (paid - self.paid[name]) / 100
-            self.spoilt[name] += (spoilt - self.spoilt[name]) / 100
+            says = (paid != 0) | (spoilt != 0)
+            over, rate = (1000, 0.001) if self.own else (100, 0.005)
+            self.paid[name] += says * (paid - self.paid[name]) / over
+            self.spoilt[name] += says * (spoilt - self.spoilt[name]) / over
             size = self.paid[name] + np.abs(self.spoilt[name])
             gain = (self.paid[name] - self.spoilt[name]) / np.where(size > 0, size, 1)
-            factor = np.exp(0.005 * gain)
+            factor = np.exp(rate * gain * says)
             if self.own:
-                c.share = c.share * factor
+                new = np.clip(c.share * factor, 0.25, 4)
+                factor, c.share = new / c.share, new
             else:
                 c.beta = c.beta * factor[0]
             c.phi = c.phi / factor

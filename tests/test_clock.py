@@ -802,6 +802,61 @@ def test_taps_that_are_none_are_refused(taps: Any, message: str) -> None:
     assert not net.populations
 
 
+@pytest.mark.parametrize("scales", ["population", "neuron"])
+def test_what_additions_are_worth_makes_steps_coarse_or_fine(
+    scales: en.network.Scales, digits: Digits, tmp_path: Path
+) -> None:
+    def priced(price: float) -> en.Simulation:
+        return trainer(digits, SETTINGS["future"], price=price, scales=scales)
+
+    dear, cheap = priced(1.0), priced(1e-12)
+    for sim in (dear, cheap):
+        sim.run(until=299.0)
+        pixels, hidden = sim.steps("pixels"), sim.steps("hidden")
+        assert (pixels.shape, hidden.shape) == ((784,), (HIDDEN,))
+        assert (np.ptp(pixels) > 0) == (scales == "neuron")
+    # Five steps of at most .005, or .001.
+    assert 1.005 < np.max(dear.steps("pixels") / 0.25) < 1.026
+    assert 0.975 < np.min(cheap.steps("pixels") / 0.25) < 0.998
+    copy = dear.copy()
+    np.testing.assert_array_equal(copy.steps("pixels"), dear.steps("pixels"))
+    copy.feed("pixels", en.Periodic(digits[0], rate=1.0))
+    copy.run(until=100.0)
+    np.testing.assert_array_equal(copy.steps("pixels"), dear.steps("pixels"))
+    dear.save(tmp_path / "state.npz")
+    other = priced(1.0)
+    other.load(tmp_path / "state.npz")
+    assert_same(other.state(), dear.state())
+    steps = dear.steps("hidden")
+    dear.reset()
+    np.testing.assert_array_equal(dear.steps("hidden"), steps)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"clock": None}, r"price=0\.1 without a clock: .* give clock=dt"),
+        ({"adapt": 0.1}, r"price=0\.1, adapt=0\.1: scales follow one of them"),
+        ({"price": -1.0}, r"price=-1\.0 on the clock: must be >= 0"),
+        ({"scales": "synapse"}, "unknown scales 'synapse'"),
+    ],
+)
+def test_a_price_that_is_none_is_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(en.ConfigError, match=message):
+        unfed(SETTINGS["future"], **({"price": 0.1} | given))
+
+
+def test_a_kernel_does_not_say_what_scales_are_worth() -> None:
+    net = en.Network(tau=1.0)
+    net.sensor("eye", (4, 4, 1), step=0.1)
+    net.layer("map", (4, 4, 1), step=0.1, error_step=0.1)
+    net.output("out", 1, error_step=0.1)
+    net.connect("eye", "map", kernel=3, padding=1)
+    net.connect("map", "out")
+    with pytest.raises(en.ConfigError, match=r"price=0\.1: eye -> map shares a kernel"):
+        en.Simulation(net, plasticity=en.STDP(0.1), clock=1.0, price=0.1)
+
+
 def test_a_clock_too_fine_for_its_time_is_refused() -> None:
     net = en.Network(tau=1.0)
     net.sensor("s", 1, step=0.1)

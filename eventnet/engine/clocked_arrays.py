@@ -37,11 +37,20 @@ BLOCK = 64
 PRICED_EVERY = 61
 """Ticks with targets between steps of scales that have a price: a prime, so as not to beat with data."""
 
-PRICED_MEAN = 100.0
-"""Over so many of these steps the means run of what spikes cost and of what is lost for want of them."""
+PRICED_MEAN, OWN_PRICED_MEAN = 100.0, 1000.0
+"""Over so many steps the means run of what spikes cost and of what is lost for want of them.
 
-PRICED_RATE = 0.005
+The second is for scales of single neurons, of which a tick says less.
+"""
+
+PRICED_RATE, OWN_PRICED_RATE = 0.005, 0.001
 """By how much the logarithm of a scale moves in a step, at most."""
+
+WIDEST = 4.0
+"""A neuron's scale stays within this factor of its population's.
+
+A neuron that hardly matters would become ever coarser, until a rare spike of it upsets everything.
+"""
 
 SLOWNESS_TICKS = 100
 """Over so many ticks the means run by which a layer's changes are measured."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 
 from eventnet.engine.clocked_arrays import (
+    OWN_PRICED_MEAN,
+    OWN_PRICED_RATE,
     PRICED_EVERY,
     PRICED_MEAN,
     PRICED_RATE,
     VALUED,
+    WIDEST,
     Counts,
     Net,
     Scratch,
@@ -113,7 +116,8 @@ def step_scales(p: int, net: Net, state: State, scratch: Scratch) -> None:
         spoilt = 0.0
         for i in range(a, b):
             spoilt += scratch.slope[i] * (state.sent[i] - state.x[i])
-        factor = traded(first, unit * scratch.quanta[p], spoilt, state)
+        paid = unit * scratch.quanta[p]
+        factor = traded(first, paid, spoilt, PRICED_MEAN, PRICED_RATE, state)
         state.beta[p] *= factor
         for i in range(a, b):
             state.phi[i] /= factor
@@ -123,17 +127,21 @@ def step_scales(p: int, net: Net, state: State, scratch: Scratch) -> None:
         share = state.share[place]
         spoilt = scratch.slope[i] * (state.sent[i] - state.x[i])
         paid = unit * abs(scratch.spike_count[i]) / share
-        factor = traded(first + i - a, paid, spoilt, state)
+        factor = traded(first + i - a, paid, spoilt, OWN_PRICED_MEAN, OWN_PRICED_RATE, state)
+        factor = min(max(share * factor, 1.0 / WIDEST), WIDEST) / share
         state.share[place] = share * factor
         state.phi[i] /= factor
 
 
 @kernel
-def traded(k: int, paid: float, spoilt: float, state: State) -> float:
-    """Return by what scale `k` is multiplied when a tick's spikes cost and spoilt so much."""
-    state.paid[k] += (paid - state.paid[k]) / PRICED_MEAN
-    state.spoilt[k] += (spoilt - state.spoilt[k]) / PRICED_MEAN
-    size = state.paid[k] + abs(state.spoilt[k])
-    if size == 0.0:
+def traded(k: int, paid: float, spoilt: float, over: float, rate: float, state: State) -> float:
+    """Return by what scale `k` is multiplied when a tick's spikes cost and spoilt so much.
+
+    A tick in which a neuron is silent and right says nothing of its scale.
+    """
+    if paid == 0.0 and spoilt == 0.0:
         return 1.0
-    return math.exp(PRICED_RATE * (state.paid[k] - state.spoilt[k]) / size)
+    state.paid[k] += (paid - state.paid[k]) / over
+    state.spoilt[k] += (spoilt - state.spoilt[k]) / over
+    size = state.paid[k] + abs(state.spoilt[k])
+    return math.exp(rate * (state.paid[k] - state.spoilt[k]) / size)
