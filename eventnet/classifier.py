@@ -339,14 +339,18 @@ class Training:
 
         It goes on from the present state of the coders, in a copy.
         """
+        return self.read(images)[0]
+
+    def read(self, images: Bytes) -> tuple[Ints, Run]:
+        """Return what `predict` does, and the run that it took."""
         copy = self._sim.copy()
         n = len(images)
         order = np.arange(n)
         t0 = copy.now
         copy.feed("pixels", Images(images, lambda _: order, 1, 1 / CLOCK, t0))
         copy.probe("digit", rate=1 / CLOCK, t0=t0)
-        read = copy.run(until=t0 + (n - 1) * CLOCK).output("digit").values
-        return _largest(read)
+        run = copy.run(until=t0 + (n - 1) * CLOCK)
+        return _largest(run.output("digit").values), run
 
     def unquantized(self, images: Bytes) -> Ints:
         """Return the label that the same weights give each image without spikes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
+Numbers = TypeVar("Numbers", NDArray[np.float32], NDArray[np.float64])
 
 
 class Source(Protocol):
@@ -104,6 +105,23 @@ def whole(rate: float) -> float:
     """
     near = float(round(rate))
     return near if near > 0 and 1.0 / near == 1.0 / rate else rate
+
+
+def smoothed(values: Numbers, samples: float, every: int = 1) -> Numbers:
+    """Return running means of rows (n, width): ``m <- x + (m - x)*exp(-1/samples)``; for 0, the rows.
+
+    A row's mean is of it, of the row `every` rows before, and so on: no later row is in it.
+
+    Examples
+    --------
+    >>> x = np.array([[0.0], [4.0], [8.0], [4.0]])
+    >>> smoothed(x, samples=1 / np.log(2), every=2).ravel().tolist()
+    [0.0, 4.0, 4.0, 4.0]
+    """
+    means, decay = values.copy(), np.exp(-1 / samples) if samples > 0 else 0.0
+    for k in range(every, len(values)):
+        means[k] += decay * (means[k - every] - values[k])
+    return means
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from eventnet.network import Network
 from eventnet.passes import Passes, lr_scale
 from eventnet.plasticity import STDP
 from eventnet.simulation import Run, Simulation
+from eventnet.sources import smoothed
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -173,28 +174,11 @@ def watch(
     learned, end, rate = video.parts(path, seen, every, choosing=choosing)
     if not 0 <= smoothing < np.inf:
         raise ConfigError(f"smoothing={smoothing:g} s: must be >= 0 and finite")
-    own = smoothed(features.load(path, progress)[:end], every, smoothing * rate)
+    own = smoothed(features.load(path, progress)[:end], smoothing * rate, every)
     x = own - own[:learned].mean(axis=0)
     x *= LENGTH / np.sqrt((x[:learned] ** 2).sum(axis=1).mean())
     y = (seen.moving[:end] - seen.moving[:learned].mean(axis=0)) / seen.moving[:learned].std()
     return Watched(rate, every, x, y.astype(np.float32), learned)
-
-
-def smoothed(x: Singles, every: int, frames: float) -> Singles:
-    """Return running means of rows (n, width): ``m <- x + (m - x)*exp(-1/frames)``; for 0, the rows.
-
-    A row's mean is of it, of the row `every` rows before, and so on.
-
-    Examples
-    --------
-    >>> x = np.array([[0.0], [4.0], [8.0], [4.0]])
-    >>> smoothed(x, every=2, frames=1 / np.log(2)).ravel().tolist()
-    [0.0, 4.0, 4.0, 4.0]
-    """
-    means, decay = x.copy(), np.exp(-1 / frames) if frames > 0 else 0.0
-    for k in range(every, len(x)):
-        means[k] += decay * (means[k - every] - x[k])
-    return means
 
 
 def initial_weights(settings: Settings, n_in: int, n_out: int, seed: int) -> list[Floats]:

@@ -102,7 +102,8 @@ class Trial:
         Returns
         -------
         dict
-            Plain data: ``curve``, ``test``, ``train``, ``comparison``, ``mlp`` and ``settings``.
+            Plain data: ``curve``, ``test``, ``reading``, ``train``, ``comparison``, ``mlp`` and
+            ``settings``.
 
         Raises
         ------
@@ -151,6 +152,7 @@ class Trial:
             "curve": curve,
             "mlp_curve": mlp_curve,
             "test": {name: percent(labels, truth) for name, labels in said.items()},
+            "reading": self._reading(spiking),
             "train": {
                 "spiking": percent(spiking.predict(images), labels),
                 "mlp": percent(mlp.predict(images), labels),
@@ -167,6 +169,16 @@ class Trial:
                 "dense_uj": dense * mac * 1e-6,
                 "zero_skipping_uj": skipping * mac * 1e-6,
             },
+        }
+
+    def _reading(self, spiking: Training) -> Row:
+        """Return what reading the test images takes an image, like after like where so it was learned."""
+        images, labels = self.data.test_images, self.data.test_labels
+        order = orders("temporal" if self.settings.order == "temporal" else "given", images)(0)
+        said, run = spiking.read(images[order])
+        return {
+            "spiking": percent(said, labels[order]),
+            "additions": run.cost.total("additions") / len(images),
         }
 
     def _perceptron(self, spiking: Training) -> tuple[Mlp, list[Row]]:

@@ -20,6 +20,7 @@ import eventnet as en
 from eventnet.baselines import DenseNetwork, held, least_squares, r2
 from eventnet.data import euroc, fetch
 from eventnet.scenario import Outcome, Session
+from eventnet.sources import smoothed
 
 Floats = NDArray[np.float64]
 
@@ -32,8 +33,13 @@ class Parameters:
     activation: Literal["identity", "relu"] = "identity"
     tau: float = 0.08  # s
     imu_step: float = 0.2
+    imu_smoothing: float = (
+        0.0  # s, time constant of the running mean of its readings; 0: as they are
+    )
+    imu_threshold: float = 0.5  # in [1/2, 1]; above 1/2 it is hysteresis
     camera_step: float = 0.25
     hidden_step: float = 0.1
+    hidden_threshold: float = 0.5
     error_step: float = 0.4
     hidden_error_step: float = 0.1
     lr: float = 0.02  # per second
@@ -52,6 +58,8 @@ def run(p: Parameters, session: Session) -> Outcome:
             f"latency={p.latency} s, passes={p.passes}, every={p.every}: latency must be positive, "
             "the others at least 1"
         )
+    if not 0 <= p.imu_smoothing < np.inf:
+        raise en.ConfigError(f"imu_smoothing={p.imu_smoothing} s: must be >= 0 and finite")
     flight = euroc.load(fetch("euroc-v1-01", progress=session.report is not None))
     frames = len(flight.flow)
     train, test = slice(0, int(0.7 * frames)), slice(int(0.7 * frames), frames)
@@ -59,12 +67,15 @@ def run(p: Parameters, session: Session) -> Outcome:
         train, test = slice(0, int(0.8 * train.stop)), slice(int(0.8 * train.stop), train.stop)
     split = float(flight.frame_t[test.start - 1 : test.start + 1].mean())
     end = float(flight.frame_t[test.stop - 1])
-    imu = standardize(flight.imu, flight.imu_t <= split)
+    plain = standardize(flight.imu, flight.imu_t <= split)
+    rate = (len(flight.imu_t) - 1) / float(flight.imu_t[-1] - flight.imu_t[0])
+    means = smoothed(flight.imu, p.imu_smoothing * rate)
+    imu = standardize(means, flight.imu_t <= split)
     flow = standardize(flight.flow, flight.frame_t <= split)
     seen = np.arange(frames) % p.every == 0
 
     net = en.Network(tau=p.tau)
-    net.sensor("imu", 6, step=p.imu_step)
+    net.sensor("imu", 6, step=p.imu_step, threshold=p.imu_threshold)
     net.sensor("camera", 2, step=p.camera_step)
     net.layer(
         "hidden",
@@ -72,10 +83,11 @@ def run(p: Parameters, session: Session) -> Outcome:
         activation=p.activation,
         step=p.hidden_step,
         error_step=p.hidden_error_step,
+        threshold=p.hidden_threshold,
     )
     net.output("flow", 2, error_step=p.error_step)
-    for source, target in (("imu", "hidden"), ("camera", "hidden"), ("hidden", "flow")):
-        net.connect(source, target)
+    for name, target in (("imu", "hidden"), ("camera", "hidden"), ("hidden", "flow")):
+        net.connect(name, target)
     sim = en.Simulation(net, plasticity=en.STDP(lr=p.lr), engine=session.engine, seed=session.seed)
     initial = [
         sim.weights(name) for name in ("imu -> hidden", "camera -> hidden", "hidden -> flow")
@@ -90,8 +102,12 @@ def run(p: Parameters, session: Session) -> Outcome:
             np.concatenate([*([values[part]] * p.passes), values[rest]]),
         )
 
-    sim.feed("imu", passes(flight.imu_t, imu, end))
-    sim.feed("camera", passes(flight.frame_t[seen] + p.latency, flow[seen], end))
+    sources = {
+        "imu": (flight.imu_t, imu),
+        "camera": (flight.frame_t[seen] + p.latency, flow[seen]),
+    }
+    for name, source in sources.items():
+        sim.feed(name, passes(*source, end))
     sim.teach("flow", passes(flight.frame_t, flow, split), hold=p.hold)
     last = split * (p.passes - 1)
     sim.switch_learning(False, at=last + split)
@@ -106,33 +122,33 @@ def run(p: Parameters, session: Session) -> Outcome:
         return float(np.sqrt((difference**2).mean())) if len(read) else None
 
     result = session.run(sim, last + end, running_error)
-    features = np.column_stack(
-        [
-            held(flight.imu_t, imu, flight.frame_t),
-            held(flight.frame_t[seen], flow[seen], flight.frame_t, before=True),
-        ]
-    )
+    camera = held(flight.frame_t[seen], flow[seen], flight.frame_t, before=True)
+    features = np.column_stack([held(flight.imu_t, plain, flight.frame_t), camera])
+    smooth = np.column_stack([held(flight.imu_t, imu, flight.frame_t), camera])
     interval = held(flight.frame_t, np.arange(1.0, frames + 1)[:, None], flight.imu_t, before=True)
-    averaged = np.array([imu[interval[:, 0] == k].mean(0) for k in range(frames)])
+    averaged = np.array([plain[interval[:, 0] == k].mean(0) for k in range(frames)])
     dense = DenseNetwork([np.concatenate(initial[:2]), initial[2]], relu=p.activation == "relu")
     for k in [*range(train.stop)] * p.passes:
-        dense.train(features[k], flow[k], p.dense_lr)
+        dense.train(smooth[k], flow[k], p.dense_lr)
     trained = {"every target": dense.multiply_adds, "skipping zeros": dense.zero_skipping}
     baselines = {
         "least squares, both sensors": least_squares(features, flow, train, test),
         "least squares, IMU": least_squares(features[:, :6], flow, train, test),
         "least squares, camera": least_squares(features[:, 6:], flow, train, test),
         "least squares, both, IMU averaged": least_squares(
-            np.column_stack([averaged, features[:, 6:]]), flow, train, test
+            np.column_stack([averaged, camera]), flow, train, test
         ),
         "persistence": r2(features[test, 6:], flow[test]),
-        "the same network dense, SGD": r2([dense.forward(x) for x in features[test]], flow[test]),
+        "the same network dense, SGD": r2([dense.forward(x) for x in smooth[test]], flow[test]),
     }
+    if p.imu_smoothing:
+        told = least_squares(smooth, flow, train, test)
+        baselines["least squares, both, IMU smoothed"] = told
     read = result.output("flow").values
     fit = r2(read[-(test.stop - test.start) :], flow[test]) if len(read) == len(scored) else None
     return Outcome(
         result,
-        metrics={} if fit is None else {"r2": fit},
+        metrics={} if fit is None else {"r2": fit, **costs(sim, sources, split, end)},
         error=None if fit is None else 1 - float(np.mean(fit)),
         baselines={name: {"r2": value} for name, value in baselines.items()},
         dense={
@@ -140,6 +156,22 @@ def run(p: Parameters, session: Session) -> Outcome:
             "the same, skipping zeros": trained["skipping zeros"],
         },
     )
+
+
+def costs(
+    sim: en.Simulation, sources: dict[str, tuple[Floats, Floats]], split: float, end: float
+) -> dict[str, float]:
+    """Return additions a reading, of all that was learned and of a frozen copy on what is scored."""
+    copy = sim.copy()
+    for name, (times, values) in sources.items():
+        part = (times > split) & (times <= end)
+        copy.feed(name, en.Recording(times[part] - split, values[part]))
+    frozen, whole = copy.run(end - split).cost, sim.cost
+    learning = whole.total("additions") - frozen.total("additions")
+    return {
+        "additions a reading, learning": learning / (whole.readings - frozen.readings),
+        "additions a reading, frozen": frozen.total("additions") / frozen.readings,
+    }
 
 
 def standardize(values: Floats, train: NDArray[np.bool_]) -> Floats:

@@ -12,6 +12,7 @@ checkpoint of each epoch, and `--set resume=FOLDER` goes on from it.
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from statistics import mean
 from typing import Any, Literal
 
 import eventnet as en
@@ -90,6 +91,8 @@ def run(p: Parameters, session: Session) -> Outcome:
                 row["comparison"][k] for k in ("points", "low", "high")
             ],
             "additions a sample": last["additions"],
+            "additions a sample, mean of all epochs": mean(e["additions"] for e in row["curve"]),
+            "additions a sample, reading": row["reading"]["additions"],
             "events a sample": last["events"],
             "energy a sample, uJ": last["energy_uj"],
         },

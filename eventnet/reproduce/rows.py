@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,28 +46,59 @@ def train(
     quick : bool
         For the record.
     """
-    kept = None if folder is None else folder / "rows" / target
     rows: dict[str, Row] = {}
     for name, trial in trials.items():
-        path = None if kept is None else kept / f"{name}.json"
-        if path is not None and path.is_file():
-            row = json.loads(path.read_text(encoding="utf-8"))
-            if _same(row["settings"], json.loads(json.dumps(trial.identity()))):
-                rows[name] = row
-                continue
-        checkpoints = None if kept is None else kept / name
-        start = time.perf_counter()
-        with _bar(name, trial.settings.epochs) as told:
-            row = trial.run(checkpoints, told=told)
-        row["settings"] = trial.identity()
-        row["record"] = record(target, trial.seed, quick=quick, wall_s=time.perf_counter() - start)
-        rows[name] = row
-        if path is not None and checkpoints is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with written_aside(path) as aside:
-                aside.write_text(json.dumps(row) + "\n", encoding="utf-8")
+        checkpoints = None if folder is None else folder / "rows" / target / name
+
+        make = partial(_trained, name, trial, checkpoints)
+        rows[name] = kept(target, name, trial.identity(), make, folder, quick)
+        if checkpoints is not None:
             shutil.rmtree(checkpoints, ignore_errors=True)
     return rows
+
+
+def _trained(name: str, trial: Trial, checkpoints: Path | None) -> Row:
+    with _bar(name, trial.settings.epochs) as told:
+        return trial.run(checkpoints, told=told)
+
+
+def kept(
+    target: str,
+    name: str,
+    settings: Mapping[str, Any],
+    make: Callable[[], Row],
+    folder: Path | None,
+    quick: bool,
+) -> Row:
+    """Return the row that the folder holds of these settings, or make it and keep it.
+
+    Parameters
+    ----------
+    target, name : str
+    settings : mapping
+        Plain data: what makes it this row, ``seed`` among it.
+    make : callable
+        Returns the row, plain data, without ``settings`` and ``record``.
+    folder : Path or None
+        Where rows are kept; None: nowhere.
+    quick : bool
+        For the record.
+    """
+    wanted = json.loads(json.dumps(settings))
+    path = None if folder is None else folder / "rows" / target / f"{name}.json"
+    if path is not None and path.is_file():
+        row: Row = json.loads(path.read_text(encoding="utf-8"))
+        if _same(row["settings"], wanted):
+            return row
+    start = time.perf_counter()
+    row = dict(make())
+    row["settings"] = wanted
+    row["record"] = record(target, wanted["seed"], quick=quick, wall_s=time.perf_counter() - start)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with written_aside(path) as aside:
+            aside.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    return row
 
 
 def _same(kept: Row, wanted: Row) -> bool:
