@@ -18,7 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 from eventnet.cost import INT_ADD_PJ, Cost
 from eventnet.data.epochs import Images, OneHot, OrderOfEpoch
 from eventnet.errors import ConfigError
-from eventnet.network import Network, Scales, unknown
+from eventnet.network import Network, Scales, Taps, unknown
 from eventnet.plasticity import STDP, Past, Reconstruction, Rule, TrueGradient
 from eventnet.simulation import Run, Simulation
 
@@ -63,6 +63,8 @@ class Settings:
         What learns a step of its own.
     threshold : float
         Of the pixels' coder, in [1/2, 1].
+    taps : tuple of float or None
+        Of the pixels' coder, in place of `k_alpha`: what it predicts from the last two images.
     bias : bool
         Whether biases are learned.
     init : float
@@ -91,6 +93,7 @@ class Settings:
     price: float = 0.0
     scales: Scales = "population"
     threshold: float = 0.5
+    taps: Taps | None = None
     bias: bool = False
     init: float = 1.0
     lr: float = 0.01
@@ -390,7 +393,8 @@ class Training:
         t0 = epoch * self.samples * CLOCK
         bias_step = 1.0 if s.bias else None
         net = Network(tau=-CLOCK / math.log(s.k_alpha_of(epoch)))
-        net.sensor("pixels", self.sizes[0], step=s.step_of(epoch), threshold=s.threshold)
+        step = s.step_of(epoch)
+        net.sensor("pixels", self.sizes[0], step=step, threshold=s.threshold, taps=s.taps)
         for name, size in zip(self._names[1:-1], self.sizes[1:-1], strict=True):
             net.layer(
                 name,

@@ -27,7 +27,7 @@ from eventnet.cost import Cost
 from eventnet.data.epochs import Rows
 from eventnet.errors import ConfigError
 from eventnet.mlp import Mlp
-from eventnet.network import Network
+from eventnet.network import Network, Scales, Taps
 from eventnet.passes import Passes, lr_scale
 from eventnet.plasticity import STDP
 from eventnet.simulation import Run, Simulation
@@ -69,6 +69,12 @@ class Settings:
         Of the features' coder, in [1/2, 1].
     slowness : float
         Of the hidden layers.
+    taps : tuple of float or None
+        Of the features' coder, in place of `tau`: what it predicts from the last two frames.
+    price : float
+        Of an addition, in units of the loss: the first two steps are learned; 0: they stay.
+    scales : {"population", "neuron"}
+        What learns a step of its own.
     """
 
     hidden: tuple[int, ...] = (200, 100)
@@ -86,6 +92,9 @@ class Settings:
     passes: int = 48
     threshold: float = 0.5
     slowness: float = 0.0
+    taps: Taps | None = None
+    price: float = 0.0
+    scales: Scales = "population"
 
 
 class Watched(NamedTuple):
@@ -216,6 +225,8 @@ class Spiking(Passes):
             plasticity=STDP(settings.lr, cap=settings.cap),
             engine=engine,
             clock=1 / task.rate,
+            price=settings.price,
+            scales=settings.scales,
             raster=False,
             dtype=np.float32,
         )
@@ -249,7 +260,13 @@ class Spiking(Passes):
 def network(settings: Settings, weights: list[Floats]) -> Network:
     """Return the network: features, hidden layers, output."""
     net = Network(tau=settings.tau)
-    net.sensor("features", len(weights[0]), step=settings.step, threshold=settings.threshold)
+    net.sensor(
+        "features",
+        len(weights[0]),
+        step=settings.step,
+        threshold=settings.threshold,
+        taps=settings.taps,
+    )
     names = ["features", *(f"hidden-{k}" for k in range(1, len(weights))), "moving"]
     for name, size in zip(names[1:], settings.hidden, strict=False):
         net.layer(

@@ -44,6 +44,12 @@ class Parameters:
     hidden_error_step: float = 0.1
     lr: float = 0.02  # per second
     passes: int = 30
+    clock: float = 0.0  # s, length of a tick, .005 for the IMU's 200 Hz; 0: asynchronous
+    imu_taps: tuple[
+        float, ...
+    ] = ()  # two, with a clock: what of a reading is predicted from the last two
+    price: float = 0.0  # with a clock, of an addition in units of the loss: steps are learned
+    scales: Literal["population", "neuron"] = "population"
     hold: float = 0.02  # s for which a target holds after its frame
     latency: float = 0.023  # s from a frame to the arrival of its flow
     every: int = 5  # the camera gives every n-th frame
@@ -75,7 +81,8 @@ def run(p: Parameters, session: Session) -> Outcome:
     seen = np.arange(frames) % p.every == 0
 
     net = en.Network(tau=p.tau)
-    net.sensor("imu", 6, step=p.imu_step, threshold=p.imu_threshold)
+    taps = p.imu_taps or None  # what is not two numbers is refused there
+    net.sensor("imu", 6, step=p.imu_step, threshold=p.imu_threshold, taps=taps)  # type: ignore[arg-type]
     net.sensor("camera", 2, step=p.camera_step)
     net.layer(
         "hidden",
@@ -88,7 +95,15 @@ def run(p: Parameters, session: Session) -> Outcome:
     net.output("flow", 2, error_step=p.error_step)
     for name, target in (("imu", "hidden"), ("camera", "hidden"), ("hidden", "flow")):
         net.connect(name, target)
-    sim = en.Simulation(net, plasticity=en.STDP(lr=p.lr), engine=session.engine, seed=session.seed)
+    sim = en.Simulation(
+        net,
+        plasticity=en.STDP(lr=p.lr),
+        engine=session.engine,
+        seed=session.seed,
+        clock=p.clock or None,
+        price=p.price,
+        scales=p.scales,
+    )
     initial = [
         sim.weights(name) for name in ("imu -> hidden", "camera -> hidden", "hidden -> flow")
     ]
