@@ -32,6 +32,7 @@ TARGETS = {
     "table1": "Appendix F: two orders, four depths, beside the perceptron",
     "sigma_delta": "O'Connor and Welling (2016b): changes alone, kp = 0, on both orders",
     "rates": "section 1, example 2: cost against the rate of the sensors, beside the dense network",
+    "coders": "options of a coder, each on four tasks: error against additions a sample",
     "frontier": "error against additions a sample on four tasks, beside dense and pruned networks",
     "cctv": "convolutions on a camera's pixels learn what moves, beside the same network dense",
 }
@@ -39,7 +40,7 @@ TARGETS = {
 SHORT = ("fig1", "fig2", "fig3", "fig4", "fig9")
 """Targets of some seconds; the others show themselves how far they are."""
 
-LONG = ("fig5", "table1", "frontier")
+LONG = ("fig5", "table1", "coders", "frontier")
 """Targets that take long. ``run(quick, folder)`` keeps each row and goes on where it was stopped."""
 
 

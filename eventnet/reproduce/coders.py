@@ -1,0 +1,231 @@
+"""Cheaper spikes: each option of a coder on four tasks, error against additions a sample.
+
+Everything runs on a clock and is scored on the validation part: this chooses, it does not claim. Of
+each option so many settings are tried; what counts is the fewest additions, learning, with an error
+no worse than that of the usual setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eventnet import top_layers
+from eventnet.classifier import PRESETS, Training
+from eventnet.data import fetch
+from eventnet.data.epochs import orders
+from eventnet.data.mnist import Mnist
+from eventnet.plot import PALETTE
+from eventnet.reproduce import Number, Result, rows
+from eventnet.reproduce.drawing import drawing
+from eventnet.reproduce.frontier_tasks import SPIKING, flight
+from eventnet.trial import VALIDATION, Row, percent
+
+Given = dict[str, Any]
+Found = dict[str, list[tuple[float, float]]]
+"""By option: error and additions of each setting, means over seeds."""
+
+SEEDS = (0, 1)
+EPOCHS = 6
+
+USUAL = "usual"
+STEPS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
+THRESHOLDS = (0.6, 0.7, 0.85)
+TAPS = ((0.45, 0.475), (1.15, -0.2), (0.7, -0.1), (0.35, 0.2))
+
+TASKS: dict[str, dict[str, Any]] = {
+    "MNIST": {"step": 1.0, "prices": (1e-7, 3e-7, 1e-6, 3e-6, 1e-5)},
+    "Temporal MNIST": {"step": 1.0, "prices": (1e-7, 3e-7, 1e-6, 3e-6, 1e-5)},
+    "drone": {"step": 0.2, "prices": (1e-6, 3e-6, 1e-5, 3e-5, 1e-4)},
+    "video": {"step": 0.11, "prices": (1e-7, 1e-6, 3e-6, 1e-5, 3e-5)},
+}
+"""The usual step of the input's coder, and prices of an addition to be tried."""
+
+UNIT = {"MNIST": "error, %", "Temporal MNIST": "error, %", "drone": "1 - R2", "video": "1 - R2"}
+COLORS = {
+    USUAL: "black",
+    "threshold": "sky",
+    "two taps": "vermillion",
+    "learned, populations": "green",
+    "learned, neurons": "purple",
+}
+
+
+def options(task: str) -> dict[str, list[Given]]:
+    """Return the settings of a task that are tried, by option; the first is the usual one.
+
+    Examples
+    --------
+    >>> [len(many) for many in options("drone").values()]
+    [6, 15, 20, 5, 5]
+    >>> options("video")["usual"][0]
+    {'step': 0.11}
+    """
+    step, prices = TASKS[task]["step"], TASKS[task]["prices"]
+    steps = [{"step": round(k * step, 6)} for k in (1.0, *(k for k in STEPS if k != 1.0))]
+    finer = [{"step": round(k * step, 6)} for k in (0.35, *STEPS[:4])]
+    return {
+        USUAL: steps,
+        "threshold": [given | {"threshold": theta} for theta in THRESHOLDS for given in finer],
+        "two taps": [given | {"taps": list(taps)} for taps in TAPS for given in steps[:5]],
+        **{
+            f"learned, {scales}s": [{"step": step, "price": p, "scales": scales} for p in prices]
+            for scales in ("population", "neuron")
+        },
+    }
+
+
+def run(quick: bool, folder: Path | None = None) -> Result:
+    """Try all options with two seeds, a quarter of an hour; if quick one setting of each, a little."""
+    seeds = SEEDS[: 1 if quick else None]
+    found: dict[str, Row] = {}
+    tasks: dict[str, Found] = {}
+    for task in TASKS:
+        tasks[task] = {}
+        for option, many in options(task).items():
+            points = []
+            for k, given in enumerate(many[:1] if quick else many):
+                mine = {}
+                for seed in seeds:
+                    slug = f"{task} {option} {k} {seed}".replace(",", "").replace(" ", "-").lower()
+                    identity = {"task": task, "given": given, "seed": seed}
+
+                    def make(task: str = task, given: Given = given, seed: int = seed) -> Row:
+                        return measured(task, given, seed, quick)
+
+                    mine[slug] = rows.kept("coders", slug, identity, make, folder, quick)
+                found |= mine
+                values = [(row["error"], row["additions"]) for row in mine.values()]
+                points.append(tuple(float(v) for v in np.mean(values, axis=0)))
+            tasks[task][option] = points  # type: ignore[assignment]
+    settings = {"seeds": list(seeds), "epochs": EPOCHS, "rows at commits": rows.commits(found)}
+    numbers = [n for task, options_ in tasks.items() for n in _numbers(task, options_)]
+    return Result("Options of a coder", SEEDS[0], settings, tuple(numbers), _figure(tasks))
+
+
+def measured(task: str, given: Given, seed: int, quick: bool) -> Row:
+    """Return the error on the validation part and the additions a sample while learning.
+
+    What diverges, or is no number, is as wrong as can be.
+    """
+    from eventnet.errors import Diverged
+
+    try:
+        error, additions = _LEARN.get(task, _digits(task))(given, seed, quick)
+    except Diverged:
+        return {"error": float("inf"), "additions": float("inf")}
+    return {"error": float(error), "additions": float(additions)}
+
+
+def _digits(task: str) -> Callable[[Given, int, bool], tuple[float, float]]:
+    def learn(given: Given, seed: int, quick: bool) -> tuple[float, float]:
+        data, order = _mnist(quick), "temporal" if task == "Temporal MNIST" else "shuffled"
+        images, labels = data.train_images, data.train_labels
+        usual = replace(PRESETS["eventnet"], step_later=None, epochs=1 if quick else EPOCHS)
+        settings = replace(usual, samples=len(images), order=order, **_taps(given))
+        training = Training(settings, images, labels, orders(order, images, seed=seed), seed)
+        additions = [training.run().additions for _ in range(settings.epochs)]
+        shown = orders("temporal" if order == "temporal" else "given", data.test_images)(0)
+        said = training.predict(data.test_images[shown])
+        return 100 - percent(said, data.test_labels[shown]), float(np.mean(additions))
+
+    return learn
+
+
+@cache
+def _mnist(quick: bool) -> Mnist:
+    """Return training images with those on which settings are chosen in place of test images."""
+    data = rows.data(quick)
+    if quick:
+        return data
+    images, labels = data.train_images, data.train_labels
+    first = slice(0, VALIDATION.start)
+    return Mnist(images[first], labels[first], images[VALIDATION], labels[VALIDATION])
+
+
+def _drone(given: Given, seed: int, quick: bool) -> tuple[float, float]:
+    named = {"step": "imu_step", "taps": "imu_taps", "threshold": "imu_threshold"}
+    told = {named.get(name, name): value for name, value in given.items()}
+    taps = told.pop("imu_taps", None)
+    told |= {} if taps is None else {"imu_taps": "{},{}".format(*taps)}
+    told |= {"score": "validation", "clock": 0.005} | ({"passes": 1} if quick else {})
+    point = flight(told, seed)[SPIKING][0]
+    return point.error, point.learning or 0.0
+
+
+def _video(given: Given, seed: int, quick: bool) -> tuple[float, float]:
+    settings = top_layers.Settings(**_taps(given))
+    settings = replace(settings, passes=2 if quick else settings.passes)
+    task = _watched(settings.smoothing)
+    spiking = top_layers.Spiking(task, settings, seed)
+    for _ in range(settings.passes):
+        spiking.learn()
+    learning = top_layers.additions(spiking.sim.cost, settings.passes * task.frames)
+    return 1 - task.r2(spiking.read()[0]), learning
+
+
+@cache
+def _watched(smoothing: float) -> top_layers.Watched:
+    video = fetch("vtest", progress=True) / "vtest.avi"
+    return top_layers.watch(video, smoothing=smoothing, choosing=True)
+
+
+_LEARN = {"drone": _drone, "video": _video}
+
+
+def _taps(given: Given) -> Given:
+    return {k: tuple(v) if k == "taps" else v for k, v in given.items()}
+
+
+def cheapest(points: list[tuple[float, float]], error: float) -> float:
+    """Return the fewest additions of points (error, additions) no worse than an error; nan: none.
+
+    Examples
+    --------
+    >>> cheapest([(2.0, 9.0), (1.0, 20.0), (1.0, 15.0)], error=1.5)
+    15.0
+    """
+    return min((cost for wrong, cost in points if wrong <= error), default=float("nan"))
+
+
+def _numbers(task: str, found: Mapping[str, list[tuple[float, float]]]) -> list[Number]:
+    error, additions = found[USUAL][0]
+    numbers = [
+        Number(f"{task}, usual setting: {UNIT[task]}", error),
+        Number(f"{task}, usual setting: additions a sample", additions),
+    ]
+    for option, points in found.items():
+        least = min(wrong for wrong, _ in points)
+        note = f"of {len(points)} settings; least error {least:.4g}"
+        what = f"{task}, {option}: additions a sample at that error"
+        numbers.append(Number(what, cheapest(points, error), note=note))
+    return numbers
+
+
+def _figure(tasks: Mapping[str, Found]) -> Any:
+    with drawing(12, 3.8) as figure:
+        for ax, (task, found) in zip(figure.subplots(1, len(tasks)), tasks.items(), strict=True):
+            for option, points in found.items():
+                color = PALETTE[COLORS[option]]
+                shown = np.array([p for p in points if np.isfinite(p).all()]).reshape(-1, 2)
+                ax.plot(shown[:, 1], shown[:, 0], ".", ms=4, alpha=0.4, color=color)
+                front = np.array([p for p in shown if not _beaten(p, shown)]).reshape(-1, 2)
+                front = front[front[:, 1].argsort()]
+                ax.plot(front[:, 1], front[:, 0], "o-", ms=3, lw=1, color=color, label=option)
+            error, additions = found[USUAL][0]
+            ax.plot(additions, error, "o", ms=9, mfc="none", mec=PALETTE["black"])
+            ax.set(xscale="log", title=task, xlabel="additions a sample", ylabel=UNIT[task])
+            ax.set_ylim(0.9 * min(e for p in found.values() for e, _ in p), 2.5 * error)
+        ax.legend(fontsize=6)
+    return figure
+
+
+def _beaten(point: Any, points: Any) -> bool:
+    error, cost = point
+    better = (points[:, 0] <= error) & (points[:, 1] <= cost)
+    return bool((better & ((points[:, 0] < error) | (points[:, 1] < cost))).any())
