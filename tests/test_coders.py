@@ -1,0 +1,28 @@
+"""Options of a coder: the short form, and what is claimed of the committed one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from eventnet.reproduce import coders
+
+KEPT = Path(__file__).resolve().parent.parent / "docs" / "results" / "paper"
+
+
+def test_when_quick_it_has_the_same_numbers() -> None:
+    kept = [row["what"] for row in json.loads((KEPT / "coders.json").read_text())["numbers"]]
+    assert [number.what for number in coders.run(quick=True).numbers] == kept
+
+
+def test_what_diverges_is_as_wrong_as_can_be() -> None:
+    row = coders.measured("drone", {"step": 1e-9}, 0, quick=True)
+    assert row == {"error": float("inf"), "additions": float("inf")}
+
+
+def test_the_usual_setting_is_among_those_that_are_tried() -> None:
+    for task in coders.TASKS:
+        tried = coders.options(task)
+        assert tried["usual"][0] == {"step": coders.TASKS[task]["step"]}
+        for many in tried.values():
+            assert len({json.dumps(given, sort_keys=True) for given in many}) == len(many)
