@@ -223,12 +223,13 @@ class Probe:
             self._blocks = [np.concatenate([np.zeros((0, size)), *self._blocks])]
         return self._blocks[0].copy()
 
-    def next_time(self) -> float:
-        """Return the next stamp."""
+    def next_time(self, then: int = 0) -> float:
+        """Return the next stamp, or so many after it."""
+        k = self.count + then
         if self._rate is None:
-            return float(self._given[self.count]) if self.count < len(self._given) else math.inf
+            return float(self._given[k]) if k < len(self._given) else math.inf
         rate, t0, stop = self._rate
-        time = t0 + self.count / whole(rate)
+        time = t0 + k / whole(rate)
         return time if time <= stop else math.inf
 
     def act(self, world: World, time: float) -> None:
@@ -428,6 +429,9 @@ class World:
         The engine does so by itself: no Python runs for a reading, unless they are few.
         """
         probes = [p for p in self.processes if isinstance(p, Probe)]
+        if len(probes) == 1 and first.next_time(1) > min(self._others()):
+            first.take(self.read(first.population, first.next_time())[None])
+            return
         times = self._ahead(first, probes)
         left = list(times)
         seen: list[tuple[float, int, Floats]] = []
@@ -454,9 +458,9 @@ class World:
     def _ahead(self, first: Probe, probes: list[Probe]) -> list[Floats]:
         """Return the stamps at which each probe reads before anybody else acts; `first` at least once."""
         room = max(READ_AHEAD // sum(p.population.size for p in probes), 1)
-        others = [at for at, _, place, _ in self.env._queue if not self._is_probe(place)]
+        others = self._others()
         latest, priority = self._limit
-        ahead = [p.ahead(min(latest, *others, math.inf), room + 1) for p in probes]
+        ahead = [p.ahead(min(latest, *others), room + 1) for p in probes]
         end = min(
             others + [float(stamps[room]) for stamps in ahead if len(stamps) > room],
             default=math.inf,
@@ -471,6 +475,11 @@ class World:
             ]
             for probe, stamps in zip(probes, ahead, strict=True)
         ]
+
+    def _others(self) -> list[float]:
+        """Return when everybody but probes acts next, inf at least."""
+        queue = self.env._queue
+        return [math.inf, *(at for at, _, place, _ in queue if not self._is_probe(place))]
 
     def _is_probe(self, place: int) -> bool:
         """Return whether an event with this place among others is a probe's."""
