@@ -18,6 +18,7 @@ from eventnet import __version__
 from eventnet.cost import Cost, cost_between, snapshot, spikes_in
 from eventnet.engine import make_engine
 from eventnet.engine.plan import Plan, describe, make_plan
+from eventnet.engine.prices import Prices, Stepped
 from eventnet.errors import ConfigError, DataError, Diverged, RunFolderError
 from eventnet.live import GAP, LATENESS, Live, Stream, Wire
 from eventnet.loop import Loop, Plant
@@ -148,11 +149,11 @@ class Simulation:
         With a clock, the rate a tick at which the coders' scales follow the size of their signals
         (Eq. 21); 0: `step` and `error_step` stay.
     price : float
-        With a clock, what an addition is worth in units of the loss: steps of sensors and layers are
-        learned, from `step` on, each towards where a finer one would cost as much more as it would
-        make the loss less (docs/theory.md, section 13). 0: they stay.
+        What an addition a tick, without a clock a second, is worth in units of the loss: steps of
+        sensors and layers are learned, from `step` on, each towards where a finer one would cost as
+        much more as it would make the loss less (docs/theory.md, section 13). 0: they stay.
     scales : {"population", "neuron"}
-        Whether such steps are learned for each population or for each neuron.
+        Whether such steps are learned for each population or, on a clock only, for each neuron.
     raster : bool
         Whether spikes are kept. False: they are only counted, which is faster and takes no memory.
     dtype : {float64, float32}
@@ -222,6 +223,8 @@ class Simulation:
         self._engine = make_engine(engine, self.plan, sink, clock, adapt, price, scales)
         self.world = World(self._engine, t0)
         self.live = Live(self.world)
+        if price and clock is None:
+            self._price_steps()
         self._probes: dict[str, Probe] = {}
         self.fed: dict[str, Source | Sampled | SpikeTrain | None] = {}  # None: live, or a plant
         self._recorder: RasterWriter | MemoryRaster | None = None
@@ -561,11 +564,11 @@ class Simulation:
     def steps(self, population: Population | str) -> Floats:
         """Return the signal that one spike of each neuron of a population stands for now, (size,).
 
-        With a clock it may have adapted, or been learned; without one it is the population's `step`.
+        It may have adapted, or been learned; else it is the population's `step`.
         """
         found = self.network.population(population)
         if self.clock is None:
-            return np.full(found.size, found.step)
+            return np.full(found.size, self._stepped.steps[found.index])
         return self._clocked.steps(found.index)
 
     def finish(self) -> None:
@@ -611,6 +614,8 @@ class Simulation:
             return other
         for q in self.network.projections:
             other.set_weights(q, self.weights(q))
+        if self.price:
+            other._stepped.take_steps(self._stepped.steps)
         return other
 
     @property
@@ -827,6 +832,17 @@ class Simulation:
 
     # -- inside ------------------------------------------------------------------------------------
 
+    def _price_steps(self) -> None:
+        """Let steps be learned in continuous time, if anything is."""
+        not_negative(self.price, "price", "the simulation")
+        if self.scales != "population":
+            raise ConfigError(
+                f"scales={self.scales!r} without a clock: neurons have steps of their own on a clock "
+                "only; give clock=dt or scales='population'"
+            )
+        if self.plan.rule is not None:
+            self.world.add(Prices(self.plan, self.price, self.network.tau))
+
     def _take(
         self,
         times: Floats,
@@ -846,6 +862,10 @@ class Simulation:
                 *(np.concatenate(column) for column in zip(*self._taken, strict=True))
             )
             self._taken, self._taken_rows = [], 0
+
+    @property
+    def _stepped(self) -> Stepped:
+        return cast("Stepped", self._engine)
 
     @property
     def _clocked(self) -> ClockedEngine:

@@ -11,9 +11,11 @@ import numpy as np
 from hypothesis import strategies as st
 
 import eventnet as en
-from eventnet.engine import make_engine
+from eventnet.engine import make_engine, prices
 from eventnet.engine import plan as plans
 from eventnet.engine.plan import Plan, make_plan
+from eventnet.engine.prices import Prices
+from eventnet.errors import ConfigError
 from eventnet.plasticity import stdp
 
 
@@ -26,6 +28,7 @@ class Case:
     wide: int = 32
     local: int = 1000
     dtype: Any = np.float64
+    price: float = 0.0  # of an addition a second; 0: steps are not learned
     until: float = 0.6
 
 
@@ -183,7 +186,9 @@ def cases(draw: Any) -> Case:
     wide = draw(st.sampled_from([1, 3, 32]))  # targets from which on columns are booked late
     dtype = draw(st.sampled_from([np.float64, np.float64, np.float32]))
     local = draw(st.sampled_from([1, 1, 1000]))  # neurons from which on deliveries are local
-    return Case(network, recordings, rule, int(rng.integers(2**31)), wide, local, dtype)
+    price = draw(st.sampled_from([0.0, 1e-6, 1e-4]))
+    seed = int(rng.integers(2**31))
+    return Case(network, recordings, rule, seed, wide, local, dtype, price)
 
 
 def plan_of(case: Case) -> Plan:
@@ -191,6 +196,34 @@ def plan_of(case: Case) -> Plan:
         return make_plan(
             case.network, case.rule, np.random.default_rng(case.seed), dtype=case.dtype
         )
+
+
+def prices_of(case: Case, plan: Plan) -> Prices | None:
+    """What learns the steps of a case, if it can."""
+    try:
+        return Prices(plan, case.price, tau=0.01) if case.price else None
+    except ConfigError:  # a delay, or another rule
+        return None
+
+
+class Settled:
+    """As much of a world as one needs who looks at an engine."""
+
+    def __init__(self, engine: Any) -> None:
+        self.engine = engine
+
+    def settle(self, time: float) -> None:
+        self.engine.advance(time, inclusive=True)
+
+
+@contextmanager
+def often_looked_at() -> Iterator[None]:
+    """Let steps move by a tenth at each look, and not by half a percent."""
+    kept, prices.PRICED_RATE = prices.PRICED_RATE, 0.1
+    try:
+        yield
+    finally:
+        prices.PRICED_RATE = kept
 
 
 @contextmanager
@@ -226,7 +259,12 @@ def simulate(
         engine = make_engine(name, plan, lambda *batch: batches.append(batch))
     for population, source in case.sources.items():
         engine.feed(population, source)
-    if read is not None:
+    looks = prices_of(case, plan)
+    if looks is not None:
+        with often_looked_at():
+            while looks.next_time() <= case.until:
+                looks.act(Settled(engine), looks.next_time())  # type: ignore[arg-type]
+    elif read is not None:
         rng = np.random.default_rng(case.seed)
         samples = np.concatenate([s.block(0, 20)[0] for s in case.sources.values()])
         chosen = [p.index for p in plan.populations if p.kind != "source" and not p.constant]

@@ -29,7 +29,7 @@ def outcome(name: str, case: Case, read: dict[int, list[np.ndarray]]) -> Any:
 
 
 def test_engines_agree_event_for_event(record_property: Callable[[str, object], None]) -> None:
-    compared = {"networks": 0, "events": 0, "readings": 0}
+    compared = {"networks": 0, "events": 0, "readings": 0, "priced": 0}
     examples = settings().max_examples
     few = examples < 100  # without the JIT
 
@@ -70,14 +70,18 @@ def test_engines_agree_event_for_event(record_property: Callable[[str, object], 
             np.testing.assert_array_equal(ours, theirs)
         for ours, theirs in zip(engine.counters, actors[2].counters, strict=True):
             np.testing.assert_array_equal(ours, theirs)
+        np.testing.assert_array_equal(engine.steps, actors[2].steps)
+        compared["priced"] += bool((engine.steps != [p.step for p in populations]).any())
         compared["networks"] += 1
         compared["events"] += len(codes)
 
     agree()
     assert compared["networks"] >= (examples // 2 if few else 200)
+    assert few or compared["priced"] >= 10
     record_property(
         "engines compared",
-        f"{compared['networks']} networks, {compared['events']} events, {compared['readings']} readings",
+        f"{compared['networks']} networks, {compared['events']} events, {compared['readings']} readings, "
+        f"{compared['priced']} with steps that were learned",
     )
 
 

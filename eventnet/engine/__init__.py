@@ -80,10 +80,6 @@ def make_engine(
         from eventnet.engine.clocked import ClockedEngine
 
         return ClockedEngine(plan, sink, clock, adapt, price, scales)
-    if price:
-        raise ConfigError(
-            f"price={price} without a clock: scales are learned from tick to tick; give clock=dt"
-        )
     if adapt:
         raise ConfigError(
             f"adapt={adapt} without a clock: scales adapt once a tick (Eq. 21); give clock=dt"

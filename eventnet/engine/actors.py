@@ -35,6 +35,7 @@ from eventnet.engine.queue import EventQueue
 from eventnet.engine.synapses import Spikes, Synapses
 from eventnet.errors import ConfigError, Diverged
 from eventnet.network import Population
+from eventnet.plasticity.stdp import Ledger
 from eventnet.plasticity.true_gradient import Curve, TrueGradient
 from eventnet.sources import Source
 
@@ -111,6 +112,7 @@ class ActorsEngine:
             synapses.rivals = [
                 self._synapses[q] for q in plan.incoming[synapses.target.index] if plan.plastic[q]
             ]
+        self._steps = np.array([p.step for p in plan.populations])
         self._integrated = t0
         self._sources: dict[int, Source] = {}
         self._cursor: dict[int, int] = {}
@@ -164,6 +166,60 @@ class ActorsEngine:
         self._synapses[projection].weights = weights
         self._count_bookings()
 
+    @property
+    def steps(self) -> Floats:
+        """What one spike of each population stands for."""
+        return self._steps.copy()
+
+    def set_step(self, population: int, step: float) -> None:
+        """Let a population's spikes stand for `step` from the last instant on; residuals stay."""
+        self._steps[population] = step
+        if population in self._sensors:
+            for i, sensor in enumerate(self._sensors[population]):
+                sensor.set_step(self.now, step)
+                self._queue.schedule((population, "cross", i), sensor.next)
+        for j, neuron in enumerate(self._layers.get(population, ())):
+            neuron.coder.set_step(self.now, step, neuron.traces, self._clock[population])
+            self._queue.schedule((population, "cross", j), neuron.coder.cross)
+        for synapses in self._synapses:
+            if synapses.source.index == population:
+                synapses.set_step(step)
+
+    def take_steps(self, steps: Floats) -> None:
+        """Begin with other steps: nothing has run."""
+        self._steps = steps.copy()
+        for p, step in enumerate(steps.tolist()):
+            for neuron in (*self._sensors.get(p, ()), *self._layers.get(p, ())):
+                neuron.take_step(step)
+        for synapses in self._synapses:
+            synapses.set_step(float(steps[synapses.source.index]))
+
+    def decoded(self, projection: int, time: float) -> Floats:
+        """Return what is decoded at `time` of the spikes of a projection that learns by STDP, (n_in,)."""
+        synapses = self._synapses[projection]
+        memory: Ledger = synapses.memory
+        return np.array(memory.charge) * eq.decay(time - memory.origin, synapses.taus[0])
+
+    def errors(self, population: int, time: float) -> Floats | None:
+        """Return the error of a population at `time`, (size,); None: no target is in force."""
+        if population in self._softmax:
+            softmax = self._softmax[population]
+            return np.array(softmax.e) if softmax.on else None
+        if population in self._losses:
+            losses = self._losses[population]
+            on, y = np.array([loss.on for loss in losses]), np.array([loss.y for loss in losses])
+            bias = self.plan.populations[population].bias
+            e: Floats = (self.read(population, time) - bias) + (bias - y)
+            return np.where(on, e, 0.0) if on.any() else None
+        neurons, elapsed = self._errors[population], time - self._error_clock[population]
+        g = np.zeros(len(neurons))
+        for k, tau in enumerate(self.plan.error_groups[population]):
+            faded = np.array([neuron.traces[k] for neuron in neurons]) * eq.decay(elapsed, tau)
+            g += np.where(np.abs(faded) > eq.TINY, faded, 0.0)
+        gates = [eq.activation(1.0, neuron.gate, neuron.leak) for neuron in neurons]
+        found: Floats = np.array(gates) * g
+        return found
+
     def scale_lr(self, factor: float) -> None:
         """Let every projection learn at `factor` times the rate that it was built with."""
         for synapses, lr in zip(self._synapses, self.plan.lr, strict=True):
@@ -178,11 +234,12 @@ class ActorsEngine:
     def reset(self) -> None:
         """Forget everything but the weights and whether it learns; sources start over."""
         kept = [(synapses.weights, synapses.lr) for synapses in self._synapses]
-        sources, learning = self._sources, self._learning
+        sources, learning, steps = self._sources, self._learning, self._steps
         ActorsEngine.__init__(self, self.plan, self._sink)
         self._learning = learning
         for synapses, (weights, lr) in zip(self._synapses, kept, strict=True):
             synapses.weights, synapses.lr = weights, lr
+        self.take_steps(steps)
         for p, source in sources.items():
             self.feed(p, source)
 
@@ -651,6 +708,7 @@ class ActorsEngine:
                 for group in self._groups()
             ],
             "integrated": self._integrated,
+            "steps": self._steps.copy(),
             "synapses": [synapses.state() for synapses in self._synapses],
             "queue": self._queue.items(),
             "cursor": dict(self._cursor),
@@ -669,6 +727,7 @@ class ActorsEngine:
                     set_fields(neuron, found)
         for synapses, found in zip(self._synapses, saved["synapses"], strict=True):
             synapses.restore(found)
+        self._steps = np.array(saved["steps"])
         self._integrated = saved["integrated"]
         self._queue = EventQueue()
         for key, time in saved["queue"]:

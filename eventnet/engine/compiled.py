@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eventnet.engine import arrays, equations, kernels, learning, local, sparse, tournament
+from eventnet.engine import arrays, equations, kernels, learning, local, sparse, steps, tournament
 from eventnet.engine.bound import bind
 from eventnet.engine.feeds import Feeds
 from eventnet.engine.plan import Plan
@@ -226,6 +226,61 @@ class CompiledEngine(Watching):
             learning.finish(q, self._net, self._state, self._weights, self.counters)
         _clear_traces(self._state, self.plan.t0)
 
+    @property
+    def steps(self) -> Floats:
+        """What one spike of each population stands for."""
+        found: Floats = self._net.population["step"].copy()
+        return found
+
+    def set_step(self, population: int, step: float) -> None:
+        """Let a population's spikes stand for `step` from the last instant on; residuals stay."""
+        net, p = self._net, population
+        steps.reschedule(self.now, p, step, net, self._state, self._scratch)
+        self._take_step(p, step)
+
+    def take_steps(self, steps: Floats) -> None:
+        """Have other steps, without a change of what is scheduled."""
+        for p, step in enumerate(steps.tolist()):
+            self._take_step(p, step)
+
+    def _take_step(self, p: int, step: float) -> None:
+        net = self._net
+        net.population["step"][p], net.population["per_step"][p] = step, 1.0 / step
+        learns = net.projection["plastic"] & (net.projection["source"] == p)
+        net.projection["unit"][learns] = step
+
+    def decoded(self, projection: int, time: float) -> Floats:
+        """Return what is decoded at `time` of the spikes of a projection that learns by STDP, (n_in,)."""
+        net, state, q = self._net, self._state, projection
+        elapsed = time - state.projection["origin"][q]
+        charge: Floats = state.charge[net.pre_first[q] : net.pre_first[q + 1]]
+        return charge * equations.decay(elapsed, net.projection["pre_tau"][q])
+
+    def errors(self, population: int, time: float) -> Floats | None:
+        """Return the error of a population at `time`, (size,); None: no target is in force."""
+        net, state, p = self._net, self._state, self.plan.populations[population]
+        mine = slice(net.first[population], net.first[population + 1])
+        if p.kind == "layer":
+            elapsed = time - state.population["error_clock"][population]
+            g = np.zeros(p.size)
+            first = net.back_trace_first[population]
+            for k, tau in enumerate(self.plan.error_groups[population]):
+                trace = state.g[first + k * p.size :][: p.size]
+                faded = trace * equations.decay(elapsed, tau)
+                g += np.where(np.abs(faded) > equations.TINY, faded, 0.0)
+            found: Floats = state.gate[mine] * g
+            return found
+        if self.plan.local[population]:
+            level = self.cells(population)[local.LEVEL]
+            on, level = ~np.isnan(level), np.nan_to_num(level)
+        else:
+            on, level = state.gate[mine] != 0.0, p.bias - state.y[mine]
+        if not on.any():
+            return None
+        if p.loss == "softmax":
+            return state.e[mine].copy()
+        return np.where(on, (self.read(population, time) - p.bias) + level, 0.0)
+
     def scale_lr(self, factor: float) -> None:
         """Let every projection learn at `factor` times the rate that it was built with."""
         self._state.projection["rate"][:] = np.array(self.plan.lr) * factor
@@ -285,6 +340,7 @@ class CompiledEngine(Watching):
         return {
             "state": {k: v.copy() for k, v in self._state._asdict().items()},
             "weights": self._weights.copy(),
+            "steps": self.steps,
             "flights": {k: v.copy() for k, v in self._flights._asdict().items()},
             "error_flights": {k: v.copy() for k, v in self._error_flights._asdict().items()},
             "cursors": self._feeds.cursors(),
@@ -296,6 +352,7 @@ class CompiledEngine(Watching):
         for k, v in saved["state"].items():
             getattr(self._state, k)[...] = v
         self._weights[...] = saved["weights"]
+        self.take_steps(saved["steps"])
         self._flights = bind(arrays.Flights(**{k: v.copy() for k, v in saved["flights"].items()}))
         self._error_flights = bind(
             arrays.Flights(**{k: v.copy() for k, v in saved["error_flights"].items()})

@@ -62,6 +62,17 @@ class SensorNeuron:
         self.next = eq.sensor_next(t, self.phi, self.theta, self.period, x)
         return count
 
+    def take_step(self, step: float) -> None:
+        """Begin with another step."""
+        self.step = step
+
+    def set_step(self, t: float, step: float) -> None:
+        """Let a spike stand for `step` from the instant `t` on, which has run."""
+        self.phi = eq.sensor_residual(self.phi, self.next, t, self.period, self.theta, self.x)
+        self.step = step
+        self.period = eq.sensor_period(self.x, self.tau, step)
+        self.next = eq.sensor_next(t, self.phi, self.theta, self.period, self.x)
+
 
 class Coder:
     """An encoder and its quantizer: a residual that moves along a known curve between events.
@@ -132,6 +143,21 @@ class Coder:
         )
         return count
 
+    def set_step(self, t: float, step: float, traces: Floats, clock: float) -> None:
+        """Let a spike stand for `step` from the instant `t` on, which has run."""
+        self.phi, self.anchor = self.residual(t), t
+        self.step, self.per_step = step, 1.0 / step
+        if self.straight:
+            drift = self.slope * self.level / (self.tau * step)
+            self.cross = eq.crossing(t, self.phi, self.theta, drift)
+            return
+        eq.amplitudes(t, clock, traces, 0, 1, self.taus, self.tau, self.amplitude)
+        room = np.zeros(len(self.taus))
+        gain = self.slope / step
+        self.cross, self.side = eq.schedule(
+            t, self.phi, self.theta, gain, self.level, self.tau, self.amplitude, room, self.taus
+        )
+
 
 class OutputNeuron:
     """A leaky decoder that is read out; it sends nothing on."""
@@ -197,6 +223,10 @@ class LayerNeuron(OutputNeuron):
         self.active = False
         self.started = False  # before t0 every activation is 0
         self.turn = math.inf
+
+    def take_step(self, step: float) -> None:
+        """Begin with another step."""
+        self.coder.step, self.coder.per_step = step, 1.0 / step
 
     @property
     def slope(self) -> float:

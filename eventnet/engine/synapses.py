@@ -76,7 +76,7 @@ class Synapses:
         dtype: np.dtype[Any],
     ) -> None:
         self.source, self.target = projection.source, projection.target
-        self.error_step = projection.error_step or 0.0
+        self.step, self.error_step = projection.source.step, projection.error_step or 0.0
         self.flights = Flights(projection.delay)
         self.error_flights = Flights(projection.error_delay)
         self.lower, self.upper = projection.bounds or (-math.inf, math.inf)
@@ -126,6 +126,12 @@ class Synapses:
         if j in self.targets[i]:
             self.add_at(i, self.targets[i].index(j), amount)
 
+    def set_step(self, step: float) -> None:
+        """Let the spikes that arrive stand for `step`."""
+        self.step = step
+        if self.rule is not None:
+            self.units = step, self.units[1]
+
     def finish(self) -> None:
         """Add the area that the traces leave open, and forget them."""
         if self.rule is not None:
@@ -141,7 +147,7 @@ class Synapses:
     def forward(self, spikes: Spikes, arrived: list[float]) -> int:
         """Add the rows of the neurons that fired (Eq. 7, 8); return how many synapses they crossed."""
         for i, count in spikes:
-            scale = self.source.step * count
+            scale = self.step * count
             for j, weight in zip(self.targets[i], self.row(i), strict=True):
                 arrived[j] += scale * weight
         return sum(len(self.targets[i]) for i, _ in spikes)
@@ -184,6 +190,7 @@ class Synapses:
             {
                 "weights": self.flat,
                 "lr": self.lr,
+                "step": self.step,
                 "bookings": self.bookings,
                 "memory": None if self.memory is None else vars(self.memory),
                 "under_way": self.flights.under_way,
@@ -194,6 +201,7 @@ class Synapses:
     def restore(self, saved: dict[str, Any]) -> None:
         """Go back to what `state` returned."""
         saved = copy.deepcopy(saved)
+        self.set_step(saved["step"])
         self.flat, self.lr, self.bookings = saved["weights"], saved["lr"], saved["bookings"]
         if self.memory is not None:
             vars(self.memory).update(saved["memory"])
