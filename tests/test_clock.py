@@ -835,7 +835,6 @@ def test_what_additions_are_worth_makes_steps_coarse_or_fine(
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"clock": None}, r"price=0\.1 without a clock: .* give clock=dt"),
         ({"adapt": 0.1}, r"price=0\.1, adapt=0\.1: scales follow one of them"),
         ({"price": -1.0}, r"price=-1\.0 on the clock: must be >= 0"),
         ({"scales": "synapse"}, "unknown scales 'synapse'"),

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 LOOK = 5.0
-"""Time constants of the network between looks at what spikes cost and what is lost for want of them."""
+"""Time constants of the network between looks at what spikes cost and what is lost, on average."""
+
+GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
+"""Looks are late by fractions that are spread by it: targets that hold for a moment only do not beat."""
 
 
 class Stepped(Protocol):
@@ -86,7 +89,7 @@ class Prices:
 
     def next_time(self) -> float:
         """Return when it looks next, s."""
-        return self.plan.t0 + self.count * self.every
+        return self.plan.t0 + (self.count + self.count * GOLDEN % 1.0) * self.every
 
     def act(self, world: World, time: float) -> None:
         """Look, if anything is taught."""
