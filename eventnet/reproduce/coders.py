@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from eventnet import top_layers
+from eventnet.bench.command import progress
 from eventnet.classifier import PRESETS, Training
 from eventnet.data import fetch
 from eventnet.data.epochs import orders
 from eventnet.data.mnist import Mnist
+from eventnet.errors import Diverged
 from eventnet.plot import PALETTE
 from eventnet.reproduce import Number, Result, rows
 from eventnet.reproduce.drawing import drawing
@@ -41,8 +43,8 @@ TAPS = ((0.45, 0.475), (1.15, -0.2), (0.7, -0.1), (0.35, 0.2))
 TASKS: dict[str, dict[str, Any]] = {
     "MNIST": {"step": 1.0, "prices": (1e-7, 3e-7, 1e-6, 3e-6, 1e-5)},
     "Temporal MNIST": {"step": 1.0, "prices": (1e-7, 3e-7, 1e-6, 3e-6, 1e-5)},
-    "drone": {"step": 0.2, "prices": (1e-6, 3e-6, 1e-5, 3e-5, 1e-4)},
-    "video": {"step": 0.11, "prices": (1e-7, 1e-6, 3e-6, 1e-5, 3e-5)},
+    "drone": {"step": 0.2, "prices": (1e-7, 1e-6, 3e-6, 1e-5, 3e-5)},
+    "video": {"step": 0.11, "prices": (1e-8, 1e-7, 1e-6, 3e-6, 1e-5)},
 }
 """The usual step of the input's coder, and prices of an addition to be tried."""
 
@@ -88,38 +90,42 @@ def run(quick: bool, folder: Path | None = None) -> Result:
     for task in TASKS:
         tasks[task] = {}
         for option, many in options(task).items():
-            points = []
-            for k, given in enumerate(many[:1] if quick else many):
-                mine = {}
-                for seed in seeds:
-                    slug = f"{task} {option} {k} {seed}".replace(",", "").replace(" ", "-").lower()
-                    identity = {"task": task, "given": given, "seed": seed}
-
-                    def make(task: str = task, given: Given = given, seed: int = seed) -> Row:
-                        return measured(task, given, seed, quick)
-
-                    mine[slug] = rows.kept("coders", slug, identity, make, folder, quick)
-                found |= mine
-                values = [(row["error"], row["additions"]) for row in mine.values()]
-                points.append(tuple(float(v) for v in np.mean(values, axis=0)))
-            tasks[task][option] = points  # type: ignore[assignment]
+            tried = many[:1] if quick else many
+            slug = f"{task} {option}".replace(",", "").replace(" ", "-").lower()
+            identity = {"task": task, "given": tried, "seeds": list(seeds), "seed": seeds[0]}
+            make = partial(_row, task, tried, seeds, quick)
+            row = found[slug] = rows.kept("coders", slug, identity, make, folder, quick)
+            tasks[task][option] = [_mean(points) for points in row["points"]]
     settings = {"seeds": list(seeds), "epochs": EPOCHS, "rows at commits": rows.commits(found)}
     numbers = [n for task, options_ in tasks.items() for n in _numbers(task, options_)]
     return Result("Options of a coder", SEEDS[0], settings, tuple(numbers), _figure(tasks))
 
 
-def measured(task: str, given: Given, seed: int, quick: bool) -> Row:
+def _row(task: str, tried: list[Given], seeds: tuple[int, ...], quick: bool) -> Row:
+    """Return error and additions of each setting and seed."""
+    points = []
+    with progress(silent=False) as told:
+        for k, given in enumerate(tried, 1):
+            told(f"{task}, {len(tried)} settings", k)
+            points.append([measured(task, given, seed, quick) for seed in seeds])
+    return {"points": points}
+
+
+def measured(task: str, given: Given, seed: int, quick: bool) -> tuple[float, float]:
     """Return the error on the validation part and the additions a sample while learning.
 
     What diverges, or is no number, is as wrong as can be.
     """
-    from eventnet.errors import Diverged
-
     try:
         error, additions = _LEARN.get(task, _digits(task))(given, seed, quick)
     except Diverged:
-        return {"error": float("inf"), "additions": float("inf")}
-    return {"error": float(error), "additions": float(additions)}
+        return np.inf, np.inf
+    return float(error), float(additions)
+
+
+def _mean(points: list[tuple[float, float]]) -> tuple[float, float]:
+    error, additions = np.mean(points, axis=0)
+    return float(error), float(additions)
 
 
 def _digits(task: str) -> Callable[[Given, int, bool], tuple[float, float]]:
