@@ -31,6 +31,7 @@ FEW = 8
 Taps = tuple[float, float]
 
 Scales = Literal["population", "neuron"]
+SCALES: tuple[Scales, ...] = ("population", "neuron")
 
 Edges = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Presynaptic and postsynaptic neuron of every synapse, by rows."""

@@ -153,7 +153,7 @@ class Simulation:
         sensors and layers are learned, from `step` on, each towards where a finer one would cost as
         much more as it would make the loss less (docs/theory.md, section 13). 0: they stay.
     scales : {"population", "neuron"}
-        Whether such steps are learned for each population or, on a clock only, for each neuron.
+        Whether such steps are learned for each population or for each neuron.
     raster : bool
         Whether spikes are kept. False: they are only counted, which is faster and takes no memory.
     dtype : {float64, float32}
@@ -568,7 +568,7 @@ class Simulation:
         """
         found = self.network.population(population)
         if self.clock is None:
-            return np.full(found.size, self._stepped.steps[found.index])
+            return self._stepped.steps(found.index)
         return self._clocked.steps(found.index)
 
     def finish(self) -> None:
@@ -615,7 +615,7 @@ class Simulation:
         for q in self.network.projections:
             other.set_weights(q, self.weights(q))
         if self.price:
-            other._stepped.take_steps(self._stepped.steps)
+            other._stepped.take_steps(self._stepped.scales)
         return other
 
     @property
@@ -835,13 +835,9 @@ class Simulation:
     def _price_steps(self) -> None:
         """Let steps be learned in continuous time, if anything is."""
         not_negative(self.price, "price", "the simulation")
-        if self.scales != "population":
-            raise ConfigError(
-                f"scales={self.scales!r} without a clock: neurons have steps of their own on a clock "
-                "only; give clock=dt or scales='population'"
-            )
         if self.plan.rule is not None:
-            self.world.add(Prices(self.plan, self.price, self.network.tau))
+            own = self.scales == "neuron"
+            self.world.add(Prices(self.plan, self.price, self.network.tau, own))
 
     def _take(
         self,

@@ -29,6 +29,7 @@ class Case:
     local: int = 1000
     dtype: Any = np.float64
     price: float = 0.0  # of an addition a second; 0: steps are not learned
+    own: bool = False  # each neuron learns a step
     until: float = 0.6
 
 
@@ -188,7 +189,8 @@ def cases(draw: Any) -> Case:
     local = draw(st.sampled_from([1, 1, 1000]))  # neurons from which on deliveries are local
     price = draw(st.sampled_from([0.0, 1e-6, 1e-4]))
     seed = int(rng.integers(2**31))
-    return Case(network, recordings, rule, seed, wide, local, dtype, price)
+    own = draw(st.booleans())
+    return Case(network, recordings, rule, seed, wide, local, dtype, price, own)
 
 
 def plan_of(case: Case) -> Plan:
@@ -201,8 +203,8 @@ def plan_of(case: Case) -> Plan:
 def prices_of(case: Case, plan: Plan) -> Prices | None:
     """What learns the steps of a case, if it can."""
     try:
-        return Prices(plan, case.price, tau=0.01) if case.price else None
-    except ConfigError:  # a delay, or another rule
+        return Prices(plan, case.price, 0.01, case.own) if case.price else None
+    except ConfigError:  # a delay, another rule, or local populations of neurons with their own
         return None
 
 
@@ -218,12 +220,13 @@ class Settled:
 
 @contextmanager
 def often_looked_at() -> Iterator[None]:
-    """Let steps move by a tenth at each look, and not by half a percent."""
-    kept, prices.PRICED_RATE = prices.PRICED_RATE, 0.1
+    """Let steps move by a tenth at each look, and not by half a percent or less."""
+    kept = prices.PRICED_RATE, prices.OWN_PRICED_RATE
+    prices.PRICED_RATE = prices.OWN_PRICED_RATE = 0.1
     try:
         yield
     finally:
-        prices.PRICED_RATE = kept
+        prices.PRICED_RATE, prices.OWN_PRICED_RATE = kept
 
 
 @contextmanager
@@ -256,7 +259,11 @@ def simulate(
     batches: list[Any] = []
     plan = plan_of(case)
     with booked_late_from(case.wide):
-        engine = make_engine(name, plan, lambda *batch: batches.append(batch))
+        priced = prices_of(case, plan) is not None
+        more = {"price": case.price, "scales": "neuron" if case.own else "population"}
+        engine = make_engine(
+            name, plan, lambda *batch: batches.append(batch), **(more if priced else {})
+        )
     for population, source in case.sources.items():
         engine.feed(population, source)
     looks = prices_of(case, plan)

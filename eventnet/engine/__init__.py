@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventnet.errors import ConfigError
-from eventnet.network import Scales, unknown
+from eventnet.network import SCALES, Scales, unknown
 from eventnet.sources import Source
 
 ENGINES = ("compiled", "actors")
@@ -96,13 +96,16 @@ def make_engine(
             f"taps={tapped.taps} on {tapped.name} without a clock: they predict from the last two ticks; "
             "give clock=dt, or tau in place of taps"
         )
+    if scales not in SCALES:
+        raise unknown("scales", scales, SCALES)
+    own_steps = price > 0 and scales == "neuron"
     if name == "compiled":
         from eventnet.engine.compiled import CompiledEngine
 
-        return CompiledEngine(plan, sink or _forget)
+        return CompiledEngine(plan, sink or _forget, own_steps)
     from eventnet.engine.actors import ActorsEngine
 
-    return ActorsEngine(plan, sink or _forget)
+    return ActorsEngine(plan, sink or _forget, own_steps)
 
 
 def _forget(*batch: Any) -> None:

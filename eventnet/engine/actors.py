@@ -9,6 +9,7 @@ new neuron or a new learning rule.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any, Literal
@@ -31,6 +32,7 @@ from eventnet.engine.neurons import (
     set_fields,
 )
 from eventnet.engine.plan import Plan
+from eventnet.engine.prices import Steps, has_own_steps
 from eventnet.engine.queue import EventQueue
 from eventnet.engine.synapses import Spikes, Synapses
 from eventnet.errors import ConfigError, Diverged
@@ -60,7 +62,7 @@ class ActorsEngine:
 
     name = "actors"
 
-    def __init__(self, plan: Plan, sink: Any) -> None:
+    def __init__(self, plan: Plan, sink: Any, own_steps: bool = False) -> None:
         self.plan = plan
         self._sink = sink
         self.now = -math.inf
@@ -113,6 +115,9 @@ class ActorsEngine:
                 self._synapses[q] for q in plan.incoming[synapses.target.index] if plan.plastic[q]
             ]
         self._steps = np.array([p.step for p in plan.populations])
+        own = has_own_steps(plan, own_steps)
+        self._own = [[1.0] * (p.size * own[p.index]) for p in plan.populations]
+        self._spent = [[0.0] * len(mine) for mine in self._own]
         self._integrated = t0
         self._sources: dict[int, Source] = {}
         self._cursor: dict[int, int] = {}
@@ -166,33 +171,59 @@ class ActorsEngine:
         self._synapses[projection].weights = weights
         self._count_bookings()
 
-    @property
-    def steps(self) -> Floats:
-        """What one spike of each population stands for."""
-        return self._steps.copy()
+    def steps(self, population: int) -> Floats:
+        """Return what one spike of each neuron of a population stands for, (size,)."""
+        own = self._own[population]
+        size = self.plan.populations[population].size
+        steps: Floats = self._steps[population] * (np.array(own) if own else np.ones(size))
+        return steps
 
-    def set_step(self, population: int, step: float) -> None:
-        """Let a population's spikes stand for `step` from the last instant on; residuals stay."""
-        self._steps[population] = step
-        if population in self._sensors:
-            for i, sensor in enumerate(self._sensors[population]):
-                sensor.set_step(self.now, step)
-                self._queue.schedule((population, "cross", i), sensor.next)
+    def spent(self, population: int) -> NDArray[np.int64]:
+        """Return the quanta that were sent, of all or, with steps of their own, of each neuron."""
+        if self._own[population]:
+            return np.array(self._spent[population], dtype=np.int64)
+        quanta: NDArray[np.int64] = self.counters.population[population, ar.QUANTA][None]
+        return quanta.copy()
+
+    def scale_steps(self, population: int, factors: Floats) -> None:
+        """Multiply steps, of all or of each neuron, from the last instant on; residuals stay."""
+        own = self._own[population]
+        if own:
+            self._own[population] = (np.array(own) * factors).tolist()
+        else:
+            self._steps[population] *= factors[0]
+        steps = self.steps(population).tolist()
+        for i, sensor in enumerate(self._sensors.get(population, ())):
+            sensor.set_step(self.now, steps[i])
+            self._queue.schedule((population, "cross", i), sensor.next)
         for j, neuron in enumerate(self._layers.get(population, ())):
-            neuron.coder.set_step(self.now, step, neuron.traces, self._clock[population])
+            neuron.coder.set_step(self.now, steps[j], neuron.traces, self._clock[population])
             self._queue.schedule((population, "cross", j), neuron.coder.cross)
-        for synapses in self._synapses:
-            if synapses.source.index == population:
-                synapses.set_step(step)
+        self._tell_synapses()
 
-    def take_steps(self, steps: Floats) -> None:
+    def take_steps(self, scales: Steps) -> None:
         """Begin with other steps: nothing has run."""
-        self._steps = steps.copy()
-        for p, step in enumerate(steps.tolist()):
-            for neuron in (*self._sensors.get(p, ()), *self._layers.get(p, ())):
+        self._steps, own = scales.step.copy(), scales.own.tolist()
+        for p in self.plan.populations:
+            mine = self._own[p.index]
+            mine[:], own = own[: len(mine)], own[len(mine) :]
+            for neuron, step in zip(
+                (*self._sensors.get(p.index, ()), *self._layers.get(p.index, ())),
+                self.steps(p.index).tolist(),
+                strict=False,  # outputs have none
+            ):
                 neuron.take_step(step)
+        self._tell_synapses()
+
+    @property
+    def scales(self) -> Steps:
+        """A copy of all steps."""
+        return Steps(self._steps.copy(), np.array([x for own in self._own for x in own]))
+
+    def _tell_synapses(self) -> None:
         for synapses in self._synapses:
-            synapses.set_step(float(steps[synapses.source.index]))
+            p = synapses.source.index
+            synapses.set_step(float(self._steps[p]), self._own[p])
 
     def decoded(self, projection: int, time: float) -> Floats:
         """Return what is decoded at `time` of the spikes of a projection that learns by STDP, (n_in,)."""
@@ -234,12 +265,12 @@ class ActorsEngine:
     def reset(self) -> None:
         """Forget everything but the weights and whether it learns; sources start over."""
         kept = [(synapses.weights, synapses.lr) for synapses in self._synapses]
-        sources, learning, steps = self._sources, self._learning, self._steps
-        ActorsEngine.__init__(self, self.plan, self._sink)
+        sources, learning, scales = self._sources, self._learning, self.scales
+        ActorsEngine.__init__(self, self.plan, self._sink, any(self._own))
         self._learning = learning
         for synapses, (weights, lr) in zip(self._synapses, kept, strict=True):
             synapses.weights, synapses.lr = weights, lr
-        self.take_steps(steps)
+        self.take_steps(scales)
         for p, source in sources.items():
             self.feed(p, source)
 
@@ -390,11 +421,11 @@ class ActorsEngine:
                         post = spikes.get(self._target(q), [])
                     if pre or post:
                         came[q] = pre, post
-                        synapses.rule.gauge(synapses, t, pre)
+                        synapses.rule.gauge(synapses, t, synapses.weighed(pre))
                 for q, (pre, post) in came.items():
                     synapses = self._synapses[q]
                     assert synapses.rule is not None
-                    guarded = synapses.rule.learn(synapses, t, pre, post)
+                    guarded = synapses.rule.learn(synapses, t, synapses.weighed(pre), post)
                     self._count(q, ar.ROW, pre, synapses.targets)
                     self._count(q, ar.COLUMN, post, synapses.columns)
                     self.counters.projection[q, ar.PASSES] += 1
@@ -424,7 +455,13 @@ class ActorsEngine:
             self._queue.schedule((p, "cross", i), neuron.next)
             if count:
                 spikes.append((i, count))
+        self._note_spent(p, spikes)
         return spikes
+
+    def _note_spent(self, p: int, spikes: Spikes) -> None:
+        """Add up what each neuron with a step of its own has sent."""
+        for i, count in spikes if self._own[p] else ():
+            self._spent[p][i] += abs(count)
 
     def _run_layer(
         self,
@@ -449,6 +486,7 @@ class ActorsEngine:
             self._queue.schedule((p, "turn", j), neuron.turn)
             if count:
                 spikes.append((j, count))
+        self._note_spent(p, spikes)
         if arrived is not None and not self.plan.local[p]:
             self._clock[p] = t
         return spikes
@@ -709,6 +747,8 @@ class ActorsEngine:
             ],
             "integrated": self._integrated,
             "steps": self._steps.copy(),
+            "own": copy.deepcopy(self._own),
+            "spent": copy.deepcopy(self._spent),
             "synapses": [synapses.state() for synapses in self._synapses],
             "queue": self._queue.items(),
             "cursor": dict(self._cursor),
@@ -728,6 +768,7 @@ class ActorsEngine:
         for synapses, found in zip(self._synapses, saved["synapses"], strict=True):
             synapses.restore(found)
         self._steps = np.array(saved["steps"])
+        self._own, self._spent = copy.deepcopy((saved["own"], saved["spent"]))
         self._integrated = saved["integrated"]
         self._queue = EventQueue()
         for key, time in saved["queue"]:

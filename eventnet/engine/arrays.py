@@ -50,6 +50,7 @@ POPULATION = np.dtype(
         ("coder", np.int64),  # its first error coder that is listened to; -1: none
         ("matched", np.bool_),  # all that arrives decays with the coder's own tau
         ("local", np.bool_),  # a delivery touches only the neurons that it reaches
+        ("own", np.bool_),  # its neurons have steps of their own
         ("stride", np.int64),  # numbers in a neuron's cell, of a local population
         ("softmax", np.bool_),  # an output with cross-entropy
         ("tolerance", np.float64),  # softmax
@@ -121,6 +122,7 @@ class Net(NamedTuple):
     coder: Array  # (C,) of CODER
     first: Array  # (P+1,) offset of a population's neurons
     coder_first: Array  # (C+1,) offset of a coder's neurons: of the first P the same
+    own_first: Array  # (P+1,) offset of neurons with steps of their own
     order: Array  # layers and outputs, topological
     error_order: Array  # layers that encode an error
     in_first: Array  # (P+1,) into in_list: projections that arrive, creation order
@@ -217,6 +219,8 @@ class State(NamedTuple):
     version: Array  # (Q,) counts the changes of `owed`
     seen: Array  # per presynaptic neuron: the version that its row has booked
     post: Array  # postsynaptic ones
+    own: Array  # of neurons with steps of their own: in parts of their population's
+    spent: Array  # and what they have sent, in quanta
     written: Array  # (N,) values written by the world
     tree: Array  # of minima over `cross` of the sensor neurons (`tournament`)
     error_tree: Array  # over `error_cross` of each local output

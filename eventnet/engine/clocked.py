@@ -42,7 +42,7 @@ from eventnet.engine.feeds import Feeds
 from eventnet.engine.plan import Plan
 from eventnet.engine.readings import Watching, make_probes
 from eventnet.errors import ConfigError, Diverged
-from eventnet.network import Scales, Taps, not_negative, positive, unknown
+from eventnet.network import SCALES, Scales, Taps, not_negative, positive, unknown
 from eventnet.sources import Source, whole
 
 Floats = NDArray[np.float64]
@@ -56,8 +56,6 @@ FORWARD = ("x", "last", "before", "phi", "on", "u", "u_before", "sent", "sent_be
 
 SCALED = ("beta", "mean", "error_beta", "error_mean", "share", "paid", "spoilt")
 """Parts of the state that say what scales are."""
-
-SCALES: tuple[Scales, ...] = ("population", "neuron")
 
 KERNEL_COUNTS = {
     arrays.FORWARD: layout.CROSSED,

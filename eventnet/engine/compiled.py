@@ -13,6 +13,7 @@ from eventnet.engine import arrays, equations, kernels, learning, local, sparse,
 from eventnet.engine.bound import bind
 from eventnet.engine.feeds import Feeds
 from eventnet.engine.plan import Plan
+from eventnet.engine.prices import Steps, has_own_steps
 from eventnet.engine.readings import Watching, make_probes
 from eventnet.errors import ConfigError, Diverged
 from eventnet.plasticity import stdp
@@ -34,18 +35,20 @@ class CompiledEngine(Watching):
     sink : callable
         Takes batches of spikes (time s, population code, neuron, count); codes at and above the
         number of populations are error spikes.
+    own_steps : bool
+        Whether each neuron of a sensor or layer may have another step than its population.
     """
 
     name = "compiled"
 
-    def __init__(self, plan: Plan, sink: Sink) -> None:
+    def __init__(self, plan: Plan, sink: Sink, own_steps: bool = False) -> None:
         if plan.rule is not None and plan.rule.compiled is None:
             raise ConfigError(
                 f"{plan.rule.name} runs in the reference engine only: engine='actors'"
             )
         self.plan = plan
         self._sink = sink
-        self._net = bind(_net(plan))
+        self._net = bind(_net(plan, has_own_steps(plan, own_steps)))
         self._special = 1 if _is_special(self._net) else None
         self._weights = arrays.aligned(int(self._net.weight_first[-1]), plan.dtype)
         plan.draw_weights(self._by_rows(q) for q in range(len(plan.projections)))
@@ -226,22 +229,48 @@ class CompiledEngine(Watching):
             learning.finish(q, self._net, self._state, self._weights, self.counters)
         _clear_traces(self._state, self.plan.t0)
 
-    @property
-    def steps(self) -> Floats:
-        """What one spike of each population stands for."""
-        found: Floats = self._net.population["step"].copy()
-        return found
-
-    def set_step(self, population: int, step: float) -> None:
-        """Let a population's spikes stand for `step` from the last instant on; residuals stay."""
+    def steps(self, population: int) -> Floats:
+        """Return what one spike of each neuron of a population stands for, (size,)."""
         net, p = self._net, population
-        steps.reschedule(self.now, p, step, net, self._state, self._scratch)
+        own = self._state.own[net.own_first[p] : net.own_first[p + 1]]
+        steps: Floats = net.population["step"][p] * (
+            own if len(own) else np.ones(self.plan.populations[p].size)
+        )
+        return steps
+
+    def spent(self, population: int) -> NDArray[np.int64]:
+        """Return the quanta that were sent, of all or, with steps of their own, of each neuron."""
+        net, p = self._net, population
+        if net.population["own"][p]:
+            return self._state.spent[net.own_first[p] : net.own_first[p + 1]].astype(np.int64)
+        quanta: NDArray[np.int64] = self.counters.population[p, arrays.QUANTA][None]
+        return quanta.copy()
+
+    def scale_steps(self, population: int, factors: Floats) -> None:
+        """Multiply steps, of all or of each neuron, from the last instant on; residuals stay."""
+        net, state, p = self._net, self._state, population
+        mine = slice(net.own_first[p], net.own_first[p + 1])
+        step, own = net.population["step"][p], state.own[mine].copy()
+        if len(own):
+            own *= factors
+            new = step * own
+        else:
+            step = step * factors[0]
+            new = np.full(self.plan.populations[p].size, step)
+        steps.reschedule(self.now, p, new, net, state, self._scratch)
+        state.own[mine] = own
         self._take_step(p, step)
 
-    def take_steps(self, steps: Floats) -> None:
+    def take_steps(self, scales: Steps) -> None:
         """Have other steps, without a change of what is scheduled."""
-        for p, step in enumerate(steps.tolist()):
+        for p, step in enumerate(scales.step.tolist()):
             self._take_step(p, step)
+        self._state.own[:] = scales.own
+
+    @property
+    def scales(self) -> Steps:
+        """A copy of all steps."""
+        return Steps(self._net.population["step"].copy(), self._state.own.copy())
 
     def _take_step(self, p: int, step: float) -> None:
         net = self._net
@@ -323,9 +352,11 @@ class CompiledEngine(Watching):
         learned = np.flatnonzero(self._net.projection["plastic"]).tolist()
         weights = [self.weights(q) for q in learned]
         kept, rate = self._state.flags[1], self._state.projection["rate"].copy()
+        own = self._state.own.copy()
         for mine, fresh in zip(self._state, _fresh_state(self.plan, self._net), strict=True):
             mine[...] = fresh
         self._state.flags[1] = kept
+        self._state.own[:] = own
         self._state.projection["rate"][:] = rate
         for q, array in zip(learned, weights, strict=True):
             self.set_weights(q, array)
@@ -340,7 +371,7 @@ class CompiledEngine(Watching):
         return {
             "state": {k: v.copy() for k, v in self._state._asdict().items()},
             "weights": self._weights.copy(),
-            "steps": self.steps,
+            "steps": self._net.population["step"].copy(),
             "flights": {k: v.copy() for k, v in self._flights._asdict().items()},
             "error_flights": {k: v.copy() for k, v in self._error_flights._asdict().items()},
             "cursors": self._feeds.cursors(),
@@ -352,7 +383,7 @@ class CompiledEngine(Watching):
         for k, v in saved["state"].items():
             getattr(self._state, k)[...] = v
         self._weights[...] = saved["weights"]
-        self.take_steps(saved["steps"])
+        self.take_steps(Steps(saved["steps"], saved["state"]["own"]))
         self._flights = bind(arrays.Flights(**{k: v.copy() for k, v in saved["flights"].items()}))
         self._error_flights = bind(
             arrays.Flights(**{k: v.copy() for k, v in saved["error_flights"].items()})
@@ -386,7 +417,7 @@ def _groups(
     return arrays.offsets([len(g) for g in groups]), np.array([tau for g in groups for tau in g])
 
 
-def _net(plan: Plan) -> arrays.Net:
+def _net(plan: Plan, own: list[bool]) -> arrays.Net:
     kinds = {
         "sensor": arrays.SENSOR,
         "source": arrays.SOURCE,
@@ -444,6 +475,7 @@ def _net(plan: Plan) -> arrays.Net:
                     [g == (p.tau,) for g, p in zip(plan.groups, pops, strict=True)]
                 ),
                 "local": np.array(plan.local),
+                "own": np.array(own),
                 "stride": strides,
                 "softmax": np.array([p.loss == "softmax" for p in pops]),
                 "tolerance": np.array([p.tolerance for p in pops]),
@@ -480,6 +512,7 @@ def _net(plan: Plan) -> arrays.Net:
         ),
         coder=arrays.records(arrays.CODER, _coders(plan)),
         first=arrays.offsets([p.size for p in pops]),
+        own_first=arrays.offsets([p.size * on for p, on in zip(pops, own, strict=True)]),
         coder_first=arrays.offsets([pops[c.population].size for c in plan.coders]),
         order=np.array(plan.order, dtype=np.int64),
         error_order=np.array(plan.error_order, dtype=np.int64),
@@ -727,6 +760,8 @@ def _fresh_state(plan: Plan, net: arrays.Net) -> arrays.State:
         version=np.zeros(projs, dtype=np.int64),
         seen=np.zeros(int(net.pre_first[-1]), dtype=np.int64),
         post=np.zeros(int(net.post_first[-1])),
+        own=np.ones(int(net.own_first[-1])),
+        spent=np.zeros(int(net.own_first[-1])),
         written=np.repeat(constant, np.diff(net.first)).astype(np.float64),
         tree=tournament.tree_of(np.full(sensors, np.inf)),
         error_tree=np.full(int(net.error_tree_first[-1]), np.inf),

@@ -25,6 +25,15 @@ def emit(
     buffer.used[0] = k + 1
 
 
+@kernel
+def weigh(p: int, first: int, own: Array, spent: Array, fired: Fired) -> None:
+    """Let the counts of `p`, whose neurons have steps of their own, be times these (writes spent)."""
+    for k in range(first, first + fired.number[p]):
+        j = fired.neuron[k]
+        spent[j] += abs(fired.quanta[k])
+        fired.quanta[k] *= own[j]
+
+
 @inlined
 def arriving(
     q: int, delay: float, sender: int, first: Array, fired: Fired, flights: Flights

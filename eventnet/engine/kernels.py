@@ -71,8 +71,9 @@ from eventnet.engine.flights import (
     lacks_room,
     land,
     next_landing,
+    weigh,
 )
-from eventnet.engine.jit import Array, kernel
+from eventnet.engine.jit import Array, inlined, kernel
 from eventnet.engine.learning import (
     add_columns,
     add_rows,
@@ -121,6 +122,7 @@ def sensors_stage(
                 state.cross[i] = later(t, t + state.period[i])
                 put(tree, levels, i - first + leaf, state.cross[i])
                 emit(t, p, p, first, i - first, s, scratch.fired, buffer)
+            weigh_own(p, net, state, scratch)
             continue
         for i in range(first, last):
             x = state.x[i]
@@ -132,15 +134,16 @@ def sensors_stage(
                 phi = threshold_ahead(theta, x)
             else:
                 phi = sensor_residual(state.phi[i], state.cross[i], t, state.period[i], theta, x)
+            step = step_of(p, i, net, state)
             if new != x:
-                phi += (new - x) / net.population[p].step
+                phi += (new - x) / step
                 if not abs(phi) <= MAX_COUNT:
                     state.flags[3] = i - net.first[p]
                     return p
             s = quantize(phi, theta, new)
             if new != x:
                 state.x[i] = new
-                state.period[i] = sensor_period(new, net.population[p].tau, net.population[p].step)
+                state.period[i] = sensor_period(new, net.population[p].tau, step)
                 state.cross[i] = sensor_next(t, phi - s, theta, state.period[i], new)
             else:
                 state.cross[i] = later(t, t + state.period[i])
@@ -148,7 +151,24 @@ def sensors_stage(
             put(tree, levels, i - first + leaf, state.cross[i])
             if s != 0.0:
                 emit(t, p, p, first, i - first, s, scratch.fired, buffer)
+        weigh_own(p, net, state, scratch)
     return -1
+
+
+@inlined
+def step_of(p: int, i: int, net: Net, state: State) -> float:
+    """Return the step of neuron `i`, counted through all populations, of population `p`."""
+    if net.population[p].own:
+        return float(net.population[p].step * state.own[net.own_first[p] + i - net.first[p]])
+    return float(net.population[p].step)
+
+
+@inlined
+def weigh_own(p: int, net: Net, state: State, scratch: Scratch) -> None:
+    """Let the counts that leave `p` be times what its neurons have of their own."""
+    if net.population[p].own:
+        mine = slice(net.own_first[p], net.own_first[p + 1])
+        weigh(p, net.first[p], state.own[mine], state.spent[mine], scratch.fired)
 
 
 @kernel
@@ -247,10 +267,11 @@ def forward_stage(
         fine = deliver_output(t, p, net, state, scratch)
     elif special is not None and not net.population[p].matched:
         fine = run_unmatched(t, first_instant, delivered, p, net, state, scratch, buffer)
-    elif net.population[p].biased or first_instant:
+    elif net.population[p].biased or net.population[p].own or first_instant:
         fine = run_biased(t, first_instant, delivered, p, net, state, scratch, buffer)
     else:
         fine = deliver_plain(t, p, net, state, scratch, buffer)
+    weigh_own(p, net, state, scratch)
     if delivered:
         state.population[p].clock = t
     return fine
@@ -326,8 +347,6 @@ def run_biased(
     a = net.first[p]
     tau = net.population[p].tau
     theta = net.population[p].theta
-    step = net.population[p].step
-    per_step = net.population[p].per_step
     leak = net.population[p].leak
     bends = leak != 1.0
     factor = decay(t - state.population[p].clock, tau)
@@ -338,6 +357,7 @@ def run_biased(
         if delivered or fires or turns:
             bias = net.bias[j]
             slope = state.slope[j]
+            step = step_of(p, j, net, state)
             drift = bias * slope / (tau * step)
             if fires:
                 phi = threshold_ahead(theta, drift)
@@ -348,7 +368,7 @@ def run_biased(
                 i = net.trace_first[p] + j - a
                 before = 0.0 if first_instant else bias
                 after, now, jump = arrive(
-                    state.u[i], factor, scratch.arrived[i], bias, before, leak, slope, per_step
+                    state.u[i], factor, scratch.arrived[i], bias, before, leak, slope, 1.0 / step
                 )
                 state.u[i] = after
                 phi += jump
@@ -393,7 +413,6 @@ def run_unmatched(
     n = net.first[p + 1] - a
     tau = net.population[p].tau
     theta = net.population[p].theta
-    step = net.population[p].step
     leak = net.population[p].leak
     taus = net.group_tau[net.group_first[p] : net.group_first[p + 1]]
     amplitude = scratch.amplitude[: taus.shape[0]]
@@ -407,6 +426,7 @@ def run_unmatched(
             place = net.trace_first[p] + j - a
             bias = net.bias[j]
             slope = state.slope[j]
+            step = step_of(p, j, net, state)
             gain = slope / step
             if fires:
                 phi = theta * state.side[j]
@@ -425,7 +445,7 @@ def run_unmatched(
                     state.u[i] = faded + scratch.arrived[i]
                     z += state.u[i]
                 now = slope_of(z, leak)
-                phi += (z * now - before * slope) * net.population[p].per_step
+                phi += (z * now - before * slope) * (1.0 / step)
                 if not abs(z) < 1e300:
                     state.flags[3] = j - a
                     return False

@@ -76,6 +76,7 @@ class Synapses(NamedTuple):
     bounded: bool
     lower: float
     upper: float
+    own: Array  # (n_in,) what each presynaptic neuron's spikes are times, or none
 
 
 @inlined
@@ -106,6 +107,7 @@ def synapses_of(q: int, net: Net, state: State, weights: Array, counters: Counte
         record.bounded,
         record.lower,
         record.upper,
+        state.own[net.own_first[record.source] : net.own_first[record.source + 1]],
     )
 
 
@@ -133,6 +135,14 @@ def clip(weight: float, synapses: Synapses) -> float:
     return weight
 
 
+@inlined
+def whole(amount: float, i: int, own: Array) -> float:
+    """Return the size of a count that is times what neuron `i` has of its own."""
+    if own.shape[0] > 0:
+        return float(np.rint(abs(amount) / own[i]))
+    return abs(amount)
+
+
 @kernel
 def count(
     counts: Array,
@@ -144,19 +154,23 @@ def count(
     fan: int,
     sparse: bool,
     span: Array,
+    own: Array,
 ) -> None:
-    """Add `n` spikes to four counters: events, quanta, and both times the synapses that they cross."""
+    """Add `n` spikes to four counters: events, quanta, and both times the synapses that they cross.
+
+    Counts are times `own`, which may be empty.
+    """
     size = 0.0
     synapses = n * fan
     additions = 0.0
     for k in range(first, first + n):
-        size += abs(quanta[k])
+        size += whole(quanta[k], neuron[k], own)
     if sparse:
         synapses = 0
         for k in range(first, first + n):
             fan = span[neuron[k] + 1] - span[neuron[k]]
             synapses += fan
-            additions += abs(quanta[k]) * fan
+            additions += whole(quanta[k], neuron[k], own) * fan
     else:
         additions = size * fan
     counts[column] += n
@@ -239,8 +253,8 @@ def add_rows(
 @inlined
 def count_forward(synapses: Synapses, neuron: Array, quanta: Array, first: int, n: int) -> None:
     """Count `n` spikes that cross a projection forward."""
-    counts, fan = synapses.counts, synapses.n_out
-    count(counts, FORWARD, quanta, neuron, first, n, fan, synapses.sparse, synapses.span)
+    counts, fan, span = synapses.counts, synapses.n_out, synapses.span
+    count(counts, FORWARD, quanta, neuron, first, n, fan, synapses.sparse, span, synapses.own)
 
 
 @kernel
@@ -280,7 +294,8 @@ def add_columns(
     """
     n_in = arrived.shape[0]
     span = synapses.columns
-    count(synapses.counts, BACKWARD, quanta, neuron, first, n, n_in, synapses.sparse, span)
+    none = synapses.own[:0]
+    count(synapses.counts, BACKWARD, quanta, neuron, first, n, n_in, synapses.sparse, span, none)
     weights, booked, charge = synapses.weights, synapses.booked, synapses.charge
     late = synapses.late
     if not (synapses.sparse or synapses.flipped):
@@ -423,8 +438,9 @@ def plasticity_stage(
     synapses = synapses_of(q, net, state, weights, counters)
     columns = synapses.columns
     sparse, counts = synapses.sparse, synapses.counts
-    count(counts, ROW, quanta, pre, first, n, n_out, sparse, synapses.span)
-    count(counts, COLUMN, post.quanta, post.neuron, begin, m, n_in, sparse, columns)
+    own = synapses.own
+    count(counts, ROW, quanta, pre, first, n, n_out, sparse, synapses.span, own)
+    count(counts, COLUMN, post.quanta, post.neuron, begin, m, n_in, sparse, columns, own[:0])
     counts[PASSES] += 1
     if special is not None and net.rule[0] != 0:
         learn_in_passes(t, q, net, state, synapses, scratch, pre, quanta, first, n, post, begin, m)

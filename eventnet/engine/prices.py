@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eventnet.engine import arrays as ar
-from eventnet.engine.clocked_arrays import PRICED_MEAN, PRICED_RATE
+from eventnet.engine.clocked_arrays import (
+    OWN_PRICED_MEAN,
+    OWN_PRICED_RATE,
+    PRICED_MEAN,
+    PRICED_RATE,
+    WIDEST,
+)
 from eventnet.engine.plan import Plan
 from eventnet.errors import ConfigError
+from eventnet.network import Population
 from eventnet.plasticity.stdp import BookedRule
 
 if TYPE_CHECKING:
@@ -26,17 +33,28 @@ GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 """Looks are late by fractions that are spread by it: targets that hold for a moment only do not beat."""
 
 
+class Steps(NamedTuple):
+    """What spikes stand for: a step of each population, times what its neurons have of their own."""
+
+    step: Floats
+    own: Floats
+
+
 class Stepped(Protocol):
     """What an engine in continuous time offers to those who change its steps."""
 
-    counters: ar.Counters
-    steps: Floats
-    """Of each population."""
+    scales: Steps
 
-    def set_step(self, population: int, step: float) -> None:
-        """Let a population's spikes stand for `step` from the last instant on."""
+    def steps(self, population: int) -> Floats:
+        """Return what one spike of each neuron of a population stands for, (size,)."""
 
-    def take_steps(self, steps: Floats) -> None:
+    def spent(self, population: int) -> NDArray[np.int64]:
+        """Return the quanta that were sent, of all or, with steps of their own, of each neuron."""
+
+    def scale_steps(self, population: int, factors: Floats) -> None:
+        """Multiply steps, of all or of each neuron, from the last instant on; residuals stay."""
+
+    def take_steps(self, scales: Steps) -> None:
         """Begin with other steps: nothing has run."""
 
     def decoded(self, projection: int, time: float) -> Floats:
@@ -44,6 +62,24 @@ class Stepped(Protocol):
 
     def errors(self, population: int, time: float) -> Floats | None:
         """Return a population's error, (size,); None: no target is in force."""
+
+
+def has_own_steps(plan: Plan, on: bool) -> list[bool]:
+    """Return whose neurons have steps of their own, if any have.
+
+    Raises
+    ------
+    ConfigError
+        If one of these populations is `local`: what a delivery does not reach there is not touched.
+    """
+    found = [on and p.kind in ("sensor", "layer") and not p.constant for p in plan.populations]
+    for p, own, local in zip(plan.populations, found, plan.local, strict=True):
+        if own and local:
+            raise ConfigError(
+                f"scales='neuron': {p.name}, large and of sparse input, has one step for all of its "
+                "neurons; take scales='population'"
+            )
+    return found
 
 
 class Prices:
@@ -58,6 +94,8 @@ class Prices:
         Of an addition a second, in units of the loss.
     tau : float
         The network's time constant, s.
+    own_steps : bool
+        Whether each neuron learns a step.
 
     Raises
     ------
@@ -68,7 +106,7 @@ class Prices:
 
     priority = 3  # as probes: the instant has settled
 
-    def __init__(self, plan: Plan, price: float, tau: float) -> None:
+    def __init__(self, plan: Plan, price: float, tau: float, own_steps: bool = False) -> None:
         self.plan, self.price, self.every = plan, price, LOOK * tau
         if not (isinstance(plan.rule, BookedRule) and plan.rule.error_driven):
             raise ConfigError(
@@ -81,10 +119,11 @@ class Prices:
                 f"price={price:g}: {delayed.name} has a delay, and spikes would arrive with another step "
                 "than they left with; leave the price or the delay"
             )
-        n = len(plan.populations)
         self.count = 1
-        self.paid, self.spoilt = np.zeros(n), np.zeros(n)
-        self.seen = np.zeros(n, dtype=np.int64)
+        self.own = has_own_steps(plan, own_steps)
+        sizes = [p.size if own else 1 for p, own in zip(plan.populations, self.own, strict=True)]
+        self.paid, self.spoilt = [np.zeros(n) for n in sizes], [np.zeros(n) for n in sizes]
+        self.seen = [np.zeros(n, dtype=np.int64) for n in sizes]
         self.since = plan.t0
 
     def next_time(self) -> float:
@@ -103,17 +142,16 @@ class Prices:
         told = [p for p in self.plan.populations if p.kind == "output"]
         if all(errors[p.index] is None for p in told):
             return
-        quanta = engine.counters.population[:, ar.QUANTA]
         for p in self.plan.populations:
             if p.kind in ("sensor", "layer") and not p.constant:
-                self._look(p.index, time, engine, errors, int(quanta[p.index] - self.seen[p.index]))
-        self.seen, self.since = quanta.copy(), time
+                self._look(p, time, engine, errors)
+        self.since = time
 
     def _look(
-        self, p: int, time: float, engine: Any, errors: list[Floats | None], quanta: int
+        self, population: Population, time: float, engine: Any, errors: list[Floats | None]
     ) -> None:
-        """Let the step of population `p` move by what its spikes since the last look have cost."""
-        population = self.plan.populations[p]
+        """Let steps of a population move by what its spikes since the last look have cost."""
+        p = population.index
         slope, fan, sent = np.zeros(population.size), 0.0, None
         for q in self.plan.projections:
             if q.source is not population:
@@ -129,27 +167,41 @@ class Prices:
                 engine.counters.projection[q.index, ar.ROW + 2 : ar.ROW + 4] += q.synapses
         if sent is None:
             return
-        spoilt = float((slope * (sent - engine.read(p, time))).sum())
-        paid = self.price * fan * quanta / (time - self.since)
-        self.paid[p] += (paid - self.paid[p]) / PRICED_MEAN
-        self.spoilt[p] += (spoilt - self.spoilt[p]) / PRICED_MEAN
-        size = self.paid[p] + abs(self.spoilt[p])
-        if size > 0.0:
-            factor = math.exp(PRICED_RATE * (self.paid[p] - self.spoilt[p]) / size)
-            engine.set_step(p, float(engine.steps[p]) * factor)
+        quanta = engine.spent(p)
+        paid = self.price * fan / (time - self.since) * (quanta - self.seen[p])
+        self.seen[p] = quanta
+        spoilt = slope * (sent - engine.read(p, time))
+        if self.own[p]:
+            factors = self._traded(p, paid, spoilt, OWN_PRICED_MEAN, OWN_PRICED_RATE)
+            own = engine.steps(p) / engine.scales.step[p]
+            factors = np.clip(own * factors, 1.0 / WIDEST, WIDEST) / own
+        else:
+            factors = self._traded(p, paid, spoilt.sum()[None], PRICED_MEAN, PRICED_RATE)
+        if (factors != 1.0).any():
+            engine.scale_steps(p, factors)
+
+    def _traded(self, p: int, paid: Floats, spoilt: Floats, over: float, rate: float) -> Floats:
+        """Return by what steps are multiplied; who was silent and right says nothing of its step."""
+        told = (paid != 0.0) | (spoilt != 0.0)
+        self.paid[p] += told * (paid - self.paid[p]) / over
+        self.spoilt[p] += told * (spoilt - self.spoilt[p]) / over
+        size = self.paid[p] + np.abs(self.spoilt[p])
+        gain = (self.paid[p] - self.spoilt[p]) / np.where(size > 0.0, size, 1.0)
+        return np.array([math.exp(rate * g) for g in (told * gain).tolist()])
 
     def state(self) -> dict[str, Any]:
         """Return what it remembers."""
         return {
             "count": self.count,
-            "paid": self.paid.copy(),
-            "spoilt": self.spoilt.copy(),
-            "seen": self.seen.copy(),
+            "paid": [values.copy() for values in self.paid],
+            "spoilt": [values.copy() for values in self.spoilt],
+            "seen": [values.copy() for values in self.seen],
             "since": self.since,
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Go back to what `state` returned."""
         self.count, self.since = int(saved["count"]), float(saved["since"])
-        self.paid, self.spoilt = np.array(saved["paid"]), np.array(saved["spoilt"])
-        self.seen = np.array(saved["seen"], dtype=np.int64)
+        for mine, name in ((self.paid, "paid"), (self.spoilt, "spoilt"), (self.seen, "seen")):
+            for values, kept in zip(mine, saved[name], strict=True):
+                values[...] = kept

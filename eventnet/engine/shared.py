@@ -48,7 +48,8 @@ def add_shared_columns(
 ) -> None:
     """Add the patches of the error spikes to `arrived` (Eq. 12), errors ascending."""
     span, weights, share = synapses.columns, synapses.weights, synapses.share
-    count(synapses.counts, BACKWARD, quanta, neuron, first, n, arrived.shape[0], True, span)
+    none = synapses.own[:0]
+    count(synapses.counts, BACKWARD, quanta, neuron, first, n, arrived.shape[0], True, span, none)
     for k in range(first, first + n):
         scale = step * quanta[k]
         for m in range(span[neuron[k]], span[neuron[k] + 1]):

@@ -1,4 +1,4 @@
-"""What a new step changes of a population in the compiled engine: when it fires by itself."""
+"""What new steps change of a population in the compiled engine: when its neurons fire by themselves."""
 
 from __future__ import annotations
 
@@ -14,52 +14,54 @@ from eventnet.engine.equations import (
     sensor_period,
     sensor_residual,
 )
-from eventnet.engine.jit import kernel
+from eventnet.engine.jit import Array, kernel
+from eventnet.engine.kernels import step_of
 from eventnet.engine.tournament import put
 
 
 @kernel
-def reschedule(t: float, p: int, step: float, net: Net, state: State, scratch: Scratch) -> None:
-    """Let population `p` encode by `step` from the instant `t` on, which has run.
+def reschedule(t: float, p: int, steps: Array, net: Net, state: State, scratch: Scratch) -> None:
+    """Let the neurons of population `p` encode by new steps from the instant `t` on, which has run.
 
-    Residuals stay as they are, in spikes; they go on at another pace.
+    Residuals stay as they are, in spikes; they go on at another pace. What the old steps are is read
+    from `net` and `state`.
     """
     record = net.population[p]
     if record.kind == SENSOR:
-        reschedule_sensor(t, p, step, net, state)
+        reschedule_sensor(t, p, steps, net, state)
     elif record.local or (record.matched and not record.biased):
         return  # nothing happens between arrivals
     elif record.matched:
-        due = np.inf
-        for j in range(net.first[p], net.first[p + 1]):
+        a, due = net.first[p], np.inf
+        for j in range(a, net.first[p + 1]):
             level = net.bias[j] * state.slope[j]
-            drift = level / (record.tau * record.step)
+            drift = level / (record.tau * step_of(p, j, net, state))
             state.phi[j] += drift * (t - state.anchor[j])
             state.anchor[j] = t
-            drift = level / (record.tau * step)
+            drift = level / (record.tau * steps[j - a])
             state.cross[j] = crossing(t, state.phi[j], record.theta, drift)
             due = min(due, state.cross[j], state.turn[j])
         state.population[p].due = due
     else:
-        reschedule_curves(t, p, step, net, state, scratch)
+        reschedule_curves(t, p, steps, net, state, scratch)
 
 
 @kernel
-def reschedule_sensor(t: float, p: int, step: float, net: Net, state: State) -> None:
-    """Let the neurons of sensor `p` fire at the new period."""
+def reschedule_sensor(t: float, p: int, steps: Array, net: Net, state: State) -> None:
+    """Let the neurons of sensor `p` fire at new periods."""
     first, leaf = net.first[p], net.leaf_first[p]
     theta, tau = net.population[p].theta, net.population[p].tau
     for i in range(first, net.first[p + 1]):
         x = state.x[i]
         state.phi[i] = sensor_residual(state.phi[i], state.cross[i], t, state.period[i], theta, x)
-        state.period[i] = sensor_period(x, tau, step)
+        state.period[i] = sensor_period(x, tau, steps[i - first])
         state.cross[i] = sensor_next(t, state.phi[i], theta, state.period[i], x)
         put(state.tree, net.level_first, i - first + leaf, state.cross[i])
 
 
 @kernel
 def reschedule_curves(
-    t: float, p: int, step: float, net: Net, state: State, scratch: Scratch
+    t: float, p: int, steps: Array, net: Net, state: State, scratch: Scratch
 ) -> None:
     """Let the residuals of layer `p` go on along curves that are steeper or flatter."""
     a, n = net.first[p], net.first[p + 1] - net.first[p]
@@ -70,22 +72,15 @@ def reschedule_curves(
     due = np.inf
     for j in range(a, a + n):
         place = net.trace_first[p] + j - a
-        gain, bias = state.slope[j] / record.step, net.bias[j]
+        gain, bias = state.slope[j] / step_of(p, j, net, state), net.bias[j]
         state.phi[j] += moved(
             t, state.anchor[j], clock, gain, bias, record.tau, state.u, place, n, taus, amplitude
         )
         state.anchor[j] = t
         amplitudes(t, clock, state.u, place, n, taus, record.tau, amplitude)
+        gain = state.slope[j] / steps[j - a]
         state.cross[j], state.side[j] = schedule(
-            t,
-            state.phi[j],
-            record.theta,
-            state.slope[j] / step,
-            bias,
-            record.tau,
-            amplitude,
-            scaled,
-            taus,
+            t, state.phi[j], record.theta, gain, bias, record.tau, amplitude, scaled, taus
         )
         due = min(due, state.cross[j], state.turn[j])
     state.population[p].due = due

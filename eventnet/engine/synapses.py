@@ -77,6 +77,9 @@ class Synapses:
     ) -> None:
         self.source, self.target = projection.source, projection.target
         self.step, self.error_step = projection.source.step, projection.error_step or 0.0
+        self.own: list[
+            float
+        ] = []  # what each neuron's spikes are times, if it has a step of its own
         self.flights = Flights(projection.delay)
         self.error_flights = Flights(projection.error_delay)
         self.lower, self.upper = projection.bounds or (-math.inf, math.inf)
@@ -126,9 +129,17 @@ class Synapses:
         if j in self.targets[i]:
             self.add_at(i, self.targets[i].index(j), amount)
 
-    def set_step(self, step: float) -> None:
-        """Let the spikes that arrive stand for `step`."""
-        self.step = step
+    def weigh(self, i: int, count: float) -> float:
+        """Return a count of neuron `i` times what that has of its own."""
+        return count * self.own[i] if self.own else count
+
+    def weighed(self, spikes: Spikes) -> Spikes:
+        """Return spikes with their counts times what their neurons have of their own."""
+        return [(i, self.weigh(i, count)) for i, count in spikes]
+
+    def set_step(self, step: float, own: list[float]) -> None:
+        """Let the spikes that arrive stand for `step` times `own`, which may be empty."""
+        self.step, self.own = step, list(own)
         if self.rule is not None:
             self.units = step, self.units[1]
 
@@ -147,7 +158,7 @@ class Synapses:
     def forward(self, spikes: Spikes, arrived: list[float]) -> int:
         """Add the rows of the neurons that fired (Eq. 7, 8); return how many synapses they crossed."""
         for i, count in spikes:
-            scale = self.step * count
+            scale = self.step * self.weigh(i, count)
             for j, weight in zip(self.targets[i], self.row(i), strict=True):
                 arrived[j] += scale * weight
         return sum(len(self.targets[i]) for i, _ in spikes)
@@ -191,6 +202,7 @@ class Synapses:
                 "weights": self.flat,
                 "lr": self.lr,
                 "step": self.step,
+                "own": self.own,
                 "bookings": self.bookings,
                 "memory": None if self.memory is None else vars(self.memory),
                 "under_way": self.flights.under_way,
@@ -201,7 +213,7 @@ class Synapses:
     def restore(self, saved: dict[str, Any]) -> None:
         """Go back to what `state` returned."""
         saved = copy.deepcopy(saved)
-        self.set_step(saved["step"])
+        self.set_step(saved["step"], saved["own"])
         self.flat, self.lr, self.bookings = saved["weights"], saved["lr"], saved["bookings"]
         if self.memory is not None:
             vars(self.memory).update(saved["memory"])

@@ -152,7 +152,7 @@ def _sensor(engine: ActorsEngine, k: int) -> Sensor:
         p.name,
         p.threshold,
         p.tau,
-        float(engine.steps[k]),
+        engine.steps(k),
         _floats(neuron.x for neuron in members),
         _floats(neuron.period for neuron in members),
         _floats(neuron.phi for neuron in members),

@@ -138,7 +138,7 @@ def _sensor(engine: CompiledEngine, k: int) -> Sensor:
         p.name,
         p.threshold,
         p.tau,
-        float(engine.steps[k]),
+        engine.steps(k),
         state.x[own],
         state.period[own],
         state.phi[own],
@@ -170,7 +170,7 @@ def _layer(engine: CompiledEngine, k: int, started: bool) -> Layer:
     own = slice(*net.first[k : k + 2])
     decoder, slope, bias = _decoder(engine, k), state.slope[own], net.bias[own]
     record = net.population[k]
-    gain = slope / engine.steps[k] * started  # before t0 every activation is 0
+    gain = slope / engine.steps(k) * started  # before t0 every activation is 0
     # Where nothing happens between deliveries, anchors stay behind.
     still = record["matched"] and not record["biased"]
     anchor = np.full(p.size, decoder.clock) if still else state.anchor[own]

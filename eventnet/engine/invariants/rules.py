@@ -120,7 +120,8 @@ def check_sensor(sensor: Sensor, view: View) -> None:
     demand("reading finite", f"{where}.x", np.isfinite(x), x)
     check_residual(f"{where}.phi", sensor.phi, sensor.theta)
     check_schedule(f"{where}.cross", sensor.cross, view)
-    period = [eq.sensor_period(value, sensor.tau, sensor.step) for value in x.tolist()]
+    pairs = zip(x.tolist(), sensor.step.tolist(), strict=True)
+    period = [eq.sensor_period(value, sensor.tau, step) for value, step in pairs]
     demand("period of the reading", f"{where}.period", sensor.period == period, sensor.period)
     # From threshold to threshold it takes 2*theta periods, and a next time is rounded once.
     with np.errstate(over="ignore", invalid="ignore"):

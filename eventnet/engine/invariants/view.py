@@ -44,7 +44,7 @@ class Sensor:
     where: str
     theta: float
     tau: float  # s
-    step: float
+    step: Floats  # (n,)
     x: Floats  # (n,)
     period: Floats  # (n,) s
     phi: Floats  # (n,)
