@@ -1,8 +1,7 @@
 """Cheaper spikes: each option of a coder on four tasks, error against additions a sample.
 
 Everything runs on a clock and is scored on the validation part: this chooses, it does not claim. Of
-each option so many settings are tried; what counts is the fewest additions, learning, with an error
-no worse than that of the usual setting.
+each option some settings are tried; what counts is where their front has the error of the usual setting.
 """
 
 from __future__ import annotations
@@ -188,15 +187,34 @@ def _taps(given: Given) -> Given:
     return {k: tuple(v) if k == "taps" else v for k, v in given.items()}
 
 
-def cheapest(points: list[tuple[float, float]], error: float) -> float:
-    """Return the fewest additions of points (error, additions) no worse than an error; nan: none.
+def front(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the points (error, additions) that no other beats, the cheapest first.
 
     Examples
     --------
-    >>> cheapest([(2.0, 9.0), (1.0, 20.0), (1.0, 15.0)], error=1.5)
-    15.0
+    >>> front([(2.0, 9.0), (1.0, 20.0), (1.5, 30.0)])
+    [(2.0, 9.0), (1.0, 20.0)]
     """
-    return min((cost for wrong, cost in points if wrong <= error), default=float("nan"))
+    found: list[tuple[float, float]] = []
+    for error, cost in sorted(points, key=lambda point: (point[1], point[0])):
+        if np.isfinite(cost) and (not found or error < found[-1][0]):
+            found.append((error, cost))
+    return found
+
+
+def cheapest(points: list[tuple[float, float]], error: float) -> float:
+    """Return the additions at an error on the front of points, between two in their logarithm; nan: none.
+
+    Examples
+    --------
+    >>> round(cheapest([(2.0, 10.0), (1.0, 1000.0), (1.5, 5000.0)], error=1.5))
+    100
+    >>> cheapest([(2.0, 10.0), (1.0, 1000.0)], error=3.0), cheapest([(2.0, 10.0)], error=1.0)
+    (10.0, nan)
+    """
+    errors, costs = np.array(front(points)).T[:, ::-1]
+    found = np.exp(np.interp(error, errors, np.log(costs), left=np.nan))
+    return float(found)
 
 
 def _numbers(task: str, found: Mapping[str, list[tuple[float, float]]]) -> list[Number]:
@@ -220,18 +238,13 @@ def _figure(tasks: Mapping[str, Found]) -> Any:
                 color = PALETTE[COLORS[option]]
                 shown = np.array([p for p in points if np.isfinite(p).all()]).reshape(-1, 2)
                 ax.plot(shown[:, 1], shown[:, 0], ".", ms=4, alpha=0.4, color=color)
-                front = np.array([p for p in shown if not _beaten(p, shown)]).reshape(-1, 2)
-                front = front[front[:, 1].argsort()]
-                ax.plot(front[:, 1], front[:, 0], "o-", ms=3, lw=1, color=color, label=option)
+                best = np.array(front(points)).reshape(-1, 2)
+                ax.plot(best[:, 1], best[:, 0], "o-", ms=3, lw=1, color=color, label=option)
             error, additions = found[USUAL][0]
             ax.plot(additions, error, "o", ms=9, mfc="none", mec=PALETTE["black"])
             ax.set(xscale="log", title=task, xlabel="additions a sample", ylabel=UNIT[task])
-            ax.set_ylim(0.9 * min(e for p in found.values() for e, _ in p), 2.5 * error)
+            fronts = [e for points in found.values() for e, _ in front(points)]
+            least, most = min(fronts), min(2.0 * error, max(fronts))
+            ax.set_ylim(least - 0.1 * (most - least), most + 0.1 * (most - least))
         ax.legend(fontsize=6)
     return figure
-
-
-def _beaten(point: Any, points: Any) -> bool:
-    error, cost = point
-    better = (points[:, 0] <= error) & (points[:, 1] <= cost)
-    return bool((better & ((points[:, 0] < error) | (points[:, 1] < cost))).any())
