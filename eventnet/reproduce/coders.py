@@ -209,9 +209,11 @@ def cheapest(points: list[tuple[float, float]], error: float) -> float:
     --------
     >>> round(cheapest([(2.0, 10.0), (1.0, 1000.0), (1.5, 5000.0)], error=1.5))
     100
-    >>> cheapest([(2.0, 10.0), (1.0, 1000.0)], error=3.0), cheapest([(2.0, 10.0)], error=1.0)
-    (10.0, nan)
+    >>> round(cheapest([(2.0, 10.0), (1.0, 1000.0)], error=3.0)), cheapest([(2.0, 10.0)], error=1.0)
+    (10, nan)
     """
+    if not front(points):
+        return float("nan")
     errors, costs = np.array(front(points)).T[:, ::-1]
     found = np.exp(np.interp(error, errors, np.log(costs), left=np.nan))
     return float(found)
