@@ -26,3 +26,19 @@ def test_the_usual_setting_is_among_those_that_are_tried() -> None:
         assert tried["usual"][0] == {"step": coders.TASKS[task]["step"]}
         for many in tried.values():
             assert len({json.dumps(given, sort_keys=True) for given in many}) == len(many)
+
+
+def test_what_is_said_of_the_options_stands_in_the_committed_figure() -> None:
+    kept = json.loads((KEPT / "coders.json").read_text())["numbers"]
+    found = {row["what"]: row["here"] for row in kept}
+
+    def cost(task: str, option: str) -> float:
+        return float(found[f"{task}, {option}: additions a sample at that error"])
+
+    assert cost("drone", "two taps") < 0.8 * cost("drone", "usual")
+    assert cost("drone", "threshold") < cost("drone", "usual")
+    assert cost("video", "threshold") < 0.7 * cost("video", "usual")
+    for option in ("threshold", "two taps", "learned, populations", "learned, neurons"):
+        assert cost("MNIST", option) > 0.99 * cost("MNIST", "usual")
+    assert cost("MNIST", "learned, populations") < 1.01 * cost("MNIST", "usual")
+    assert cost("Temporal MNIST", "learned, populations") < 1.14 * cost("Temporal MNIST", "usual")
