@@ -17,6 +17,7 @@ from eventnet.engine.prices import Steps, has_own_steps
 from eventnet.engine.readings import Watching, make_probes
 from eventnet.errors import ConfigError, Diverged
 from eventnet.plasticity import stdp
+from eventnet.plasticity.rule import decodes
 from eventnet.plasticity.stdp import BookedRule, books_late
 from eventnet.sources import Source
 
@@ -273,10 +274,12 @@ class CompiledEngine(Watching):
         return Steps(self._net.population["step"].copy(), self._state.own.copy())
 
     def _take_step(self, p: int, step: float) -> None:
-        net = self._net
+        net, rule = self._net, self.plan.rule
         net.population["step"][p], net.population["per_step"][p] = step, 1.0 / step
-        learns = net.projection["plastic"] & (net.projection["source"] == p)
-        net.projection["unit"][learns] = step
+        for q in self.plan.projections:
+            mine = q.source.index == p and self.plan.plastic[q.index]
+            if mine and rule is not None and decodes(rule, q):
+                net.projection["unit"][q.index] = step
 
     def decoded(self, projection: int, time: float) -> Floats:
         """Return what is decoded at `time` of the spikes of a projection that learns by STDP, (n_in,)."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from eventnet.network import Edges, Projection
 from eventnet.plasticity import Rule
+from eventnet.plasticity.rule import decodes
 from eventnet.plasticity.stdp import books_late
 
 Floats = NDArray[np.float64]
@@ -107,6 +108,7 @@ class Synapses:
         self.memory: Any = None
         if rule is not None:
             self.taus, self.units = rule.taus(projection), rule.units(projection)
+            self.decodes = decodes(rule, projection)
             self.memory = rule.start(self, t0)
 
     def _set(self, weights: Floats) -> None:
@@ -140,7 +142,7 @@ class Synapses:
     def set_step(self, step: float, own: list[float]) -> None:
         """Let the spikes that arrive stand for `step` times `own`, which may be empty."""
         self.step, self.own = step, list(own)
-        if self.rule is not None:
+        if self.rule is not None and self.decodes:
             self.units = step, self.units[1]
 
     def finish(self) -> None:

@@ -130,6 +130,11 @@ class Rule:
         return synapses.weight(i, k)
 
 
+def decodes(rule: Rule, projection: Projection) -> bool:
+    """Return whether the presynaptic traces of a rule are decoded signals, not counts."""
+    return rule.units(projection)[0] == projection.source.step
+
+
 def window(synapses: Synapses) -> float:
     """Return ``c = tau_x*tau_e/(tau_x+tau_e)`` of a projection, s."""
     from eventnet.engine import equations as eq
