@@ -19,7 +19,8 @@ from eventnet import cctv, reproduce, top_layers
 from eventnet.bench import command
 from eventnet.cli import main
 from eventnet.data import fetch, mnist
-from eventnet.reproduce import LONG, rates, rows
+from eventnet.reproduce import rates, rows
+from eventnet.reproduce.frontier_chosen import PERCEPTRON
 from eventnet.scenario import execute, load
 
 pytestmark = pytest.mark.usefixtures("mnist_folder")
@@ -67,7 +68,7 @@ def test_engines_make_the_same_of_a_scenario(tmp_path: Path) -> None:
         assert compiled[part] == reference[part]
 
 
-@pytest.mark.parametrize("target", [*LONG, "sigma_delta", "fig6"])
+@pytest.mark.parametrize("target", ["fig5", "table1", "sigma_delta", "fig6"])
 def test_a_target_on_few_images(
     target: str, mnist_data: mnist.Mnist, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -82,6 +83,30 @@ def test_a_target_on_few_images(
     done = reproduce.run(target, quick=True, folder=tmp_path)
     assert all(np.isfinite(number.here) for number in done.numbers)
     assert done.figure.axes
+
+
+def test_the_frontier_of_small_networks(
+    mnist_data: mnist.Mnist, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    few = mnist.Mnist(*(part[:10] for part in mnist_data))
+    watch = top_layers.watch
+
+    def short(path: Path, **more: Any) -> top_layers.Watched:
+        seen = watch(path, **more)
+        return seen._replace(x=seen.x[:120], y=seen.y[:120], learned=80)
+
+    monkeypatch.setattr(rows, "data", lambda quick=False: few)
+    monkeypatch.setattr(top_layers, "watch", short)
+    perceptron = PERCEPTRON | {"hidden": [8], "costs": [500], "steps": [1.0]}
+    small = {
+        "MNIST": {"eventnet": [{"hidden": (8,)}], "perceptron": [perceptron]},
+        "drone": {"eventnet": [{"hidden": 4, "every": 20}]},
+        "video": {"eventnet": [{"hidden": (6, 4)}], "dense": [{"hidden": (6, 4)}]},
+    }
+    monkeypatch.setattr("eventnet.reproduce.frontier.CHOSEN", small)
+    done = reproduce.run("frontier", quick=True, folder=tmp_path)
+    assert all(np.isfinite(number.here) for number in done.numbers)
+    assert len(list((tmp_path / "rows" / "frontier").glob("*.json"))) == 5
 
 
 def test_pixels_of_four_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
