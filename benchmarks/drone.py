@@ -92,9 +92,7 @@ def main() -> None:
             wall=f"{wall:.1f}",
             cost=costs(operations),
             at_targets=f"{first['dense']['dense SGD at every target']:,}",
-            command=" ".join(f"--set {one}" for one in less).replace(
-                " --set hid", BREAK + "--set hid"
-            ),
+            command=BREAK.join(" ".join(f"--set {one}" for one in part) for part in batched(less)),
             share=fewer["additions"]["all"] / operations["additions"]["all"],
             less=fewer["additions"]["all"],
             validated=validated.replace(" |", ","),
@@ -142,6 +140,10 @@ ROWS = (
     ("dense, skipping zeros", "zero_skipping"),
     ("dense", "dense"),
 )
+
+
+def batched(settings: list[str]) -> list[list[str]]:
+    return [settings[k : k + 4] for k in range(0, len(settings), 4)]
 
 
 def pair(row: dict[str, Any]) -> str:
