@@ -53,10 +53,10 @@ With a running mean of the inertial unit's readings (causal, as a gyroscope's lo
 larger steps and fewer hidden units the network takes {less:,} additions for seed 0, {share:.3f} of those
 above. Of what a search tried on the last fifth of the training part
 ([frontier/drone](frontier/drone)) it is the cheapest that reaches there what the settings above do, in u
-and in v, means of ten further seeds ({validated}; above {before}). The
-scored part was looked at after the choice: the five seeds' mean R2 is {mean:.3f}, above {mean_before:.3f}.
-It is lower in u ({after[0]:.3f}; {earlier[0]:.3f}) and higher in v ({after[1]:.3f}; {earlier[1]:.3f}), and
-in u below least squares on the inertial unit alone, which is why these are not the scenario's own settings.
+and in v, means of ten further seeds ({validated}; above {before}). The scored
+part was looked at after the choice: the five seeds' mean R2 is {mean:.3f}, above {mean_before:.3f}. It is
+lower in u ({after[0]:.3f}; {earlier[0]:.3f}) and higher in v ({after[1]:.3f}; {earlier[1]:.3f}), in u
+below least squares on the inertial unit alone: so these are not the scenario's own settings.
 
 | | u | v |
 |---|---|---|

@@ -14,7 +14,7 @@ from eventnet.classifier import initial_weights
 from eventnet.data.epochs import orders
 from eventnet.mlp import Mlp
 from eventnet.reproduce import pruned, rows
-from eventnet.reproduce.frontier import SEEDS
+from eventnet.reproduce.frontier import SEEDS, row_name
 from eventnet.reproduce.frontier_chosen import CHOSEN, FRUGAL_DRONE
 
 KEPT = Path(__file__).resolve().parent.parent / "docs" / "results" / "paper"
@@ -81,8 +81,8 @@ def numbers() -> dict[str, float]:
 
 
 def row(task: str, series: str, k: int, seed: int) -> dict[str, Any]:
-    name = f"{task} {series} {k} {seed}".replace(" ", "-").lower()
-    found: dict[str, Any] = json.loads((KEPT / "rows" / "frontier" / f"{name}.json").read_text())
+    path = KEPT / "rows" / "frontier" / f"{row_name(task, series, k, seed)}.json"
+    found: dict[str, Any] = json.loads(path.read_text())
     return found
 
 
