@@ -176,12 +176,12 @@ CHOSEN: dict[str, dict[str, list[Given]]] = {
                 "epochs": 48,
             },
         ],
-        "k_alpha = .999": [
+        "k_alpha = .99": [
             {
                 "hidden": [100],
                 "step": 1.59,
                 "step_later": 0.23,
-                "k_alpha": 0.999,
+                "k_alpha": 0.99,
                 "hidden_step": 0.111,
                 "error_step": 0.338,
                 "hidden_error_step": 0.0451,
