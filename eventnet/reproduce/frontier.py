@@ -173,7 +173,8 @@ def _figure(panels: dict[str, Curves]) -> Any:
     """Draw a panel a task: full dots while they learn, hollow ones while they read."""
     paper = printed()
     with drawing(12, 4.6) as figure:
-        for ax, (task, own) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        axes = figure.subplots(1, len(panels), squeeze=False)[0]
+        for ax, (task, own) in zip(axes, panels.items(), strict=True):
             for series, networks in (own | paper.get(task, {})).items():
                 for part, style in (("learning", "o-"), ("reading", "o--")):
                     _line(ax, networks, part, style, COLORS.get(series, OTHER))
