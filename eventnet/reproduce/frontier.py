@@ -178,10 +178,8 @@ def _figure(panels: dict[str, Curves]) -> Any:
             for series, networks in (own | paper.get(task, {})).items():
                 for part, style in (("learning", "o-"), ("reading", "o--")):
                     _line(ax, networks, part, style, COLORS.get(series, OTHER))
-            ax.set(xscale="log", yscale="log", title=task, ylabel=UNIT[task])
+            ax.set(xscale="log", title=task, ylabel=UNIT[task])
             ax.set_xlabel(f"additions a{'n' * (SAMPLE[task] == 'image')} {SAMPLE[task]}")
-            ax.yaxis.set_major_formatter("{x:g}")
-            ax.yaxis.set_minor_formatter("{x:g}")
         figure.supxlabel("of dense networks: multiply-adds", fontsize=8)
         _legend(figure, panels)
     return figure
