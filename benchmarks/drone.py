@@ -55,8 +55,8 @@ settings above do, in u and in v, means of ten further seeds ({validated[0]}; ab
     eventnet run drone {command[0]}
 
 On the scored part these keep the mean of u and v, but not u, which is below least squares on the inertial
-unit. So there is a second choice, by a rule made after that was seen: the best in u, in the search, of those
-that take at most a third and are not below the settings above in v ({validated[1]}):
+unit. So there is a second choice, by a rule made after that was seen: the best in u, in the search, of
+those that take at most a third and are not below the settings above in v ({validated[1]}):
 
     eventnet run drone {command[1]}
 
