@@ -20,6 +20,7 @@ from eventnet.bench import command
 from eventnet.cli import main
 from eventnet.data import fetch, mnist
 from eventnet.reproduce import coders, rates, rows
+from eventnet.reproduce.frontier_chosen import PERCEPTRON
 from eventnet.scenario import execute, load
 
 pytestmark = pytest.mark.usefixtures("mnist_folder")
@@ -88,18 +89,41 @@ def test_options_of_a_coder_on_few_images_and_frames(
     mnist_data: mnist.Mnist, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     few = mnist.Mnist(*(part[:10] for part in mnist_data))
-    watch = top_layers.watch
-
-    def short(path: Path, **more: Any) -> top_layers.Watched:
-        seen = watch(path, **more)
-        return seen._replace(x=seen.x[:120], y=seen.y[:120], learned=80)
-
+    seen = shortened(top_layers.watch(fetch("vtest") / "vtest.avi"))
     monkeypatch.setattr(coders, "_mnist", lambda quick: few)
-    monkeypatch.setattr(coders, "_watched", lambda smoothing: short(fetch("vtest") / "vtest.avi"))
+    monkeypatch.setattr(coders, "_watched", lambda smoothing: seen)
     monkeypatch.setattr(coders, "TASKS", {k: coders.TASKS[k] for k in ("MNIST", "video")})
     done = reproduce.run("coders", quick=True, folder=tmp_path)
     assert len(done.numbers) == 2 * (2 + len(coders.options("MNIST")))
     assert len(list((tmp_path / "rows" / "coders").glob("*.json"))) == 10
+
+
+def shortened(seen: top_layers.Watched) -> top_layers.Watched:
+    """The first twelve seconds."""
+    return seen._replace(x=seen.x[:120], y=seen.y[:120], learned=80)
+
+
+def test_the_frontier_of_small_networks(
+    mnist_data: mnist.Mnist, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    few = mnist.Mnist(*(part[:10] for part in mnist_data))
+    watch = top_layers.watch
+
+    def short(path: Path, **more: Any) -> top_layers.Watched:
+        return shortened(watch(path, **more))
+
+    monkeypatch.setattr(rows, "data", lambda quick=False: few)
+    monkeypatch.setattr(top_layers, "watch", short)
+    perceptron = PERCEPTRON | {"hidden": [8], "costs": [500], "steps": [1.0]}
+    small = {
+        "MNIST": {"eventnet": [{"hidden": (8,)}], "perceptron": [perceptron]},
+        "drone": {"eventnet": [{"hidden": 4, "every": 20}]},
+        "video": {"eventnet": [{"hidden": (6, 4)}], "dense": [{"hidden": (6, 4)}]},
+    }
+    monkeypatch.setattr("eventnet.reproduce.frontier.CHOSEN", small)
+    done = reproduce.run("frontier", quick=True, folder=tmp_path)
+    assert all(np.isfinite(number.here) for number in done.numbers)
+    assert len(list((tmp_path / "rows" / "frontier").glob("*.json"))) == 5
 
 
 def test_pixels_of_four_seconds(monkeypatch: pytest.MonkeyPatch) -> None:

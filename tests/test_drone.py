@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 from eventnet.data import cached
+from eventnet.errors import ConfigError
 from eventnet.raster import Raster
+from eventnet.reproduce.frontier_chosen import FINE_DRONE, FRUGAL_DRONE
 from eventnet.scenario import execute, load
 
 
@@ -58,6 +60,46 @@ def test_no_target_of_the_test_part_is_taught_and_nothing_is_learnt_there(
     # The frozen part is the last 30 % of 30 s.
     assert errors.arrays().time[-1] < end - 8.9
     assert len(raster.select("hidden", start=end - 8.9)) > 1000
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("imu_smoothing=-1", r"imu_smoothing=-1.0 s: must be >= 0 and finite"),
+        ("imu_smoothing=inf", r"imu_smoothing=inf s: must be >= 0 and finite"),
+        ("imu_threshold=0.4", r"threshold=0.4 on .*imu.*: must lie in \[0.5, 1\]"),
+        ("hidden_threshold=1.5", r"threshold=1.5 on .*hidden.*: must lie in \[0.5, 1\]"),
+    ],
+)
+def test_a_low_pass_or_a_threshold_that_is_none_is_refused_by_name(
+    setting: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        execute(load("drone"), [setting], out=tmp_path / "run")
+
+
+def test_a_low_pass_and_hysteresis_each_leave_less_to_tell_of_a_shaken_sensor(
+    tmp_path: Path,
+) -> None:
+    told = [
+        execute(load("drone"), settings, until=3.0, out=tmp_path / str(k))["events"]["imu"]
+        for k, settings in enumerate(([], ["imu_threshold=1"], ["imu_smoothing=0.02"]))
+    ]
+    assert told[2] < 0.9 * told[0]
+    assert told[1] < 0.95 * told[0]
+
+
+@pytest.mark.parametrize(("given", "share"), [(FRUGAL_DRONE, 0.1), (FINE_DRONE, 0.3)])
+def test_settings_that_a_search_found_fit_as_well_for_fewer_additions(
+    given: dict[str, Any], share: float, flight: dict[str, Any], tmp_path: Path
+) -> None:
+    settings = [f"{name}={value}" for name, value in given.items()]
+    frugal = execute(load("drone"), settings, out=tmp_path / "run")
+    before, after = (run["operations"]["additions"]["all"] for run in (flight, frugal))
+    assert after < share * before
+    spiking = np.array(frugal["metrics"]["r2"])
+    assert spiking.mean() > np.mean(flight["metrics"]["r2"])
+    assert (spiking > frugal["baselines"]["persistence"]["r2"]).all()
 
 
 def test_engines_agree_on_two_seconds_of_the_flight(

@@ -6,6 +6,7 @@ networks learn anew with seeds that no choice has seen, and are scored once on t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from eventnet.data.mnist import Mnist
-from eventnet.plot import PALETTE
+from eventnet.plot import FAINT, PALETTE
 from eventnet.reproduce import Number, Result, fig5, frontier_tasks, rows, table1
 from eventnet.reproduce.drawing import drawing
 from eventnet.reproduce.frontier_chosen import CHOSEN
@@ -38,16 +39,18 @@ UNIT = {
 }
 SAMPLE = {"MNIST": "image", "Temporal MNIST": "image", "drone": "reading", "video": "frame"}
 PAPER, PERCEPTRON = "the paper", "perceptron"
+USUAL = "eventnet, as the scenario has it"
 COLORS = {
-    "eventnet": "vermillion",
-    PAPER: "black",
-    CHANGES: "green",
-    DENSE: "blue",
-    AT_TARGETS: "sky",
-    SKIPPING: "sky",
-    PRUNED: "purple",
+    "eventnet": PALETTE["vermillion"],
+    USUAL: FAINT,
+    PAPER: PALETTE["black"],
+    CHANGES: PALETTE["green"],
+    DENSE: PALETTE["blue"],
+    AT_TARGETS: PALETTE["sky"],
+    SKIPPING: PALETTE["sky"],
+    PRUNED: PALETTE["purple"],
 }
-OTHER = "orange"
+OTHER = PALETTE["orange"]
 
 QUICK: dict[str, dict[str, Any]] = {
     "MNIST": {"epochs": 1, "later_from": 1},
@@ -71,7 +74,7 @@ def run(quick: bool, folder: Path | None = None) -> Result:
             for k, given in enumerate(many, 1):
                 mine = {}
                 for seed in seeds:
-                    slug = f"{task} {name} {k} {seed}".replace(" ", "-").lower()
+                    slug = row_name(task, name, k, seed)
                     identity = {"task": task, "series": name, "given": given, "seed": seed}
                     make = partial(_row, mnist, task, name, given, seed, quick)
                     mine[slug] = rows.kept("frontier", slug, identity, make, folder, quick)
@@ -81,6 +84,15 @@ def run(quick: bool, folder: Path | None = None) -> Result:
     told = {"seeds": list(seeds), "rows at commits": rows.commits(found)}
     numbers = [n for task, lines in panels.items() for n in _numbers(task, lines)]
     return Result("Frontier", SEEDS[0], told, tuple(numbers), _figure(panels))
+
+
+def row_name(task: str, series: str, k: int, seed: int) -> str:
+    """Return what the row of a network is kept as, without suffix.
+
+    >>> row_name("Temporal MNIST", "k_alpha = .999", 1, 11)
+    'temporal-mnist-k-alpha-999-1-11'
+    """
+    return re.sub("[^a-z0-9]+", "-", f"{task} {series} {k} {seed}".lower())
 
 
 def curves(measured: list[tuple[str, list[Mapping[str, Any]]]]) -> Curves:
@@ -161,14 +173,14 @@ def _figure(panels: dict[str, Curves]) -> Any:
     """Draw a panel a task: full dots while they learn, hollow ones while they read."""
     paper = printed()
     with drawing(12, 4.6) as figure:
-        for ax, (task, own) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        axes = figure.subplots(1, len(panels), squeeze=False)[0]
+        for ax, (task, own) in zip(axes, panels.items(), strict=True):
             for series, networks in (own | paper.get(task, {})).items():
                 for part, style in (("learning", "o-"), ("reading", "o--")):
-                    _line(ax, networks, part, style, PALETTE[COLORS.get(series, OTHER)])
-            ax.set(xscale="log", yscale="log", title=task, ylabel=UNIT[task])
+                    _line(ax, networks, part, style, COLORS.get(series, OTHER))
+            ax.set(xscale="log", title=task, ylabel=UNIT[task])
             ax.set_xlabel(f"additions a{'n' * (SAMPLE[task] == 'image')} {SAMPLE[task]}")
-            ax.yaxis.set_major_formatter("{x:g}")
-            ax.yaxis.set_minor_formatter("{x:g}")
+        figure.supxlabel("of dense networks: multiply-adds", fontsize=8)
         _legend(figure, panels)
     return figure
 
@@ -201,15 +213,12 @@ def _legend(figure: Any, panels: dict[str, Curves]) -> None:
     from matplotlib.lines import Line2D
 
     names = list(dict.fromkeys([*(name for own in panels.values() for name in own), PAPER]))
-    dense = "; dense networks: multiply-adds"
     handles = [
-        Line2D([], [], color=PALETTE[COLORS.get(name, OTHER)], marker="o", ms=4, label=name)
+        Line2D([], [], color=COLORS.get(name, OTHER), marker="o", ms=4, label=name)
         for name in names
     ]
     handles += [
         Line2D([], [], color="0.4", marker="o", ms=4, label="learning, mean of the training"),
-        Line2D(
-            [], [], color="0.4", marker="o", ms=4, ls="--", mfc="white", label=f"reading{dense}"
-        ),
+        Line2D([], [], color="0.4", marker="o", ms=4, ls="--", mfc="white", label="reading"),
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=5, fontsize=7)
