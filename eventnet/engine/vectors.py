@@ -168,21 +168,6 @@ def decode(trace: Array, factor: float, arrived: Array, out: Array) -> None:
 
 
 @apart
-def decode_tapped(
-    trace: Array, before: Array, taps: tuple[float, float], arrived: Array, out: Array
-) -> None:
-    """`decode` where a trace is predicted from its last two values (Eq. 15); all in place."""
-    w1, w2 = trace.dtype.type(taps[0]), trace.dtype.type(taps[1])
-    zero = trace.dtype.type(0.0)
-    least = trace.dtype.type(FADED * np.finfo(trace.dtype).tiny)
-    for k in range(trace.shape[0]):
-        faded = w1 * trace[k] + w2 * before[k]
-        before[k] = trace[k]
-        trace[k] = (faded if abs(faded) > least else zero) + arrived[k]
-        out[k] += trace[k]
-
-
-@apart
 def fade_tapped(trace: Array, before: Array, taps: tuple[float, float]) -> None:
     """Let `trace` go on as predicted from its last two values, in place."""
     w1, w2 = trace.dtype.type(taps[0]), trace.dtype.type(taps[1])
@@ -192,6 +177,17 @@ def fade_tapped(trace: Array, before: Array, taps: tuple[float, float]) -> None:
         faded = w1 * trace[k] + w2 * before[k]
         before[k] = trace[k]
         trace[k] = faded if abs(faded) > least else zero
+
+
+@kernel
+def decode_tapped(
+    trace: Array, before: Array, taps: tuple[float, float], arrived: Array, out: Array
+) -> None:
+    """`decode` where a trace is predicted from its last two values (Eq. 15); all in place."""
+    fade_tapped(trace, before, taps)
+    for k in range(trace.shape[0]):
+        trace[k] += arrived[k]
+        out[k] += trace[k]
 
 
 @apart
