@@ -15,7 +15,6 @@ from eventnet.engine import make_engine, prices
 from eventnet.engine import plan as plans
 from eventnet.engine.plan import Plan, make_plan
 from eventnet.engine.prices import Prices
-from eventnet.errors import ConfigError
 from eventnet.plasticity import stdp
 
 
@@ -51,7 +50,8 @@ def cases(draw: Any) -> Case:
     """A network of depth 1 to 4 with biases, skip connections and coincident sensor times."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     network = en.Network(tau=draw(st.sampled_from([0.02, 0.1, 0.5])))
-    rule = draw(rules())
+    price = draw(st.sampled_from([0.0] * 8 + [1e-6, 1e-4]))  # steps are learned, by STDP
+    rule = draw(st.sampled_from([en.STDP(0.05), en.STDP(0.3, cap=0.1)]) if price else rules())
     lr = st.sampled_from([None, None, 0.02] if rule.error_driven else [None])
     own_taus = draw(st.booleans())
     tau = st.sampled_from([None, 0.02, 0.1, 0.3] if own_taus else [None])
@@ -106,7 +106,8 @@ def cases(draw: Any) -> Case:
         return chosen
 
     layers: list[Any] = []
-    delay = st.sampled_from([0.0, 0.0, 0.01, 0.017] if draw(st.booleans()) else [0.0])
+    delayed = draw(st.booleans()) and not price
+    delay = st.sampled_from([0.0, 0.0, 0.01, 0.017] if delayed else [0.0])
     for depth in range(draw(st.integers(1, 4))):
         sources = sensors if depth == 0 else [layers[-1]]
         size, form = draw(st.integers(2, 7)), {}
@@ -135,7 +136,7 @@ def cases(draw: Any) -> Case:
                 **synapses(source, layer, form if source is sources[0] else {}),
             )
         layers.append(layer)
-    if draw(st.sampled_from([True, False, False])):  # a recurrent projection
+    if draw(st.sampled_from([True, False, False])) and not price:  # a recurrent projection
         network.connect(
             layers[-1],
             layers[0],
@@ -186,10 +187,10 @@ def cases(draw: Any) -> Case:
         recordings[population.index] = en.Recording(np.sort(times), values)
     wide = draw(st.sampled_from([1, 3, 32]))  # targets from which on columns are booked late
     dtype = draw(st.sampled_from([np.float64, np.float64, np.float32]))
-    local = draw(st.sampled_from([1, 1, 1000]))  # neurons from which on deliveries are local
-    price = draw(st.sampled_from([0.0, 1e-6, 1e-4]))
+    own = price > 0 and draw(st.booleans())  # each neuron learns a step
+    # Neurons from which on deliveries are local.
+    local = draw(st.sampled_from([1000] if own else [1, 1, 1000]))
     seed = int(rng.integers(2**31))
-    own = draw(st.booleans())
     return Case(network, recordings, rule, seed, wide, local, dtype, price, own)
 
 
@@ -201,11 +202,8 @@ def plan_of(case: Case) -> Plan:
 
 
 def prices_of(case: Case, plan: Plan) -> Prices | None:
-    """What learns the steps of a case, if it can."""
-    try:
-        return Prices(plan, case.price, 0.01, case.own) if case.price else None
-    except ConfigError:  # a delay, another rule, or local populations of neurons with their own
-        return None
+    """What learns the steps of a case, if anything does."""
+    return Prices(plan, case.price, 0.01, case.own) if case.price else None
 
 
 class Settled:
@@ -259,10 +257,12 @@ def simulate(
     batches: list[Any] = []
     plan = plan_of(case)
     with booked_late_from(case.wide):
-        priced = prices_of(case, plan) is not None
-        more = {"price": case.price, "scales": "neuron" if case.own else "population"}
         engine = make_engine(
-            name, plan, lambda *batch: batches.append(batch), **(more if priced else {})
+            name,
+            plan,
+            lambda *batch: batches.append(batch),
+            price=case.price,
+            scales="neuron" if case.own else "population",
         )
     for population, source in case.sources.items():
         engine.feed(population, source)
