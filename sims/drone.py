@@ -33,9 +33,7 @@ class Parameters:
     activation: Literal["identity", "relu"] = "identity"
     tau: float = 0.08  # s
     imu_step: float = 0.2
-    imu_smoothing: float = (
-        0.0  # s, time constant of the running mean of its readings; 0: as they are
-    )
+    imu_smoothing: float = 0.0  # s, time constant of a running mean of its readings; 0: none
     imu_threshold: float = 0.5  # in [1/2, 1]; above 1/2 it is hysteresis
     camera_step: float = 0.25
     hidden_step: float = 0.1
@@ -45,10 +43,8 @@ class Parameters:
     lr: float = 0.02  # per second
     passes: int = 30
     clock: float = 0.0  # s, length of a tick, .005 for the IMU's 200 Hz; 0: asynchronous
-    imu_taps: tuple[
-        float, ...
-    ] = ()  # two, with a clock: what of a reading is predicted from the last two
-    price: float = 0.0  # with a clock, of an addition in units of the loss: steps are learned
+    imu_taps: tuple[float, ...] = ()  # two, with a clock: readings are predicted from the last two
+    price: float = 0.0  # of an addition a second (a tick), in units of the loss: steps are learned
     scales: Literal["population", "neuron"] = "population"
     hold: float = 0.02  # s for which a target holds after its frame
     latency: float = 0.023  # s from a frame to the arrival of its flow

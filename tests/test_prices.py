@@ -85,12 +85,14 @@ def test_looks_are_counted_as_updates() -> None:
     sim.run(until=0.5)
     engine: Any = sim._engine
     prices: Any = sim.world.processes[0]
-    before = engine.counters.projection.copy()
     sim.learning = True
     sim.run(until=0.611)  # a target came at .6
+    before = engine.counters.projection.copy()
     prices.act(sim.world, 0.611)
-    there = engine.counters.projection[:, ar.ROW + 2] - before[:, ar.ROW + 2]
-    assert (there >= [q.synapses for q in sim.network.projections]).all()
+    there = engine.counters.projection - before
+    synapses = [q.synapses for q in sim.network.projections]
+    assert there[:, ar.ROW + 2].tolist() == there[:, ar.ROW + 3].tolist() == synapses
+    assert there.sum() == 2 * sum(synapses)
 
 
 @SCALES
