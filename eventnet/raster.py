@@ -590,8 +590,7 @@ class MemoryRaster:
 
     def raster(self) -> Raster:
         """Return what has been recorded by now; later spikes do not show up in it."""
-        self._chunks = [_join(self._chunks)]
-        return Raster(_Memory(self._chunks[0], self.populations))
+        return Raster(_Memory(tuple(self._chunks), self.populations))
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -609,16 +608,17 @@ class _Source(Protocol):
 
 
 class _Memory:
-    def __init__(self, spikes: Spikes, populations: tuple[str, ...]) -> None:
-        self.spikes = spikes
+    def __init__(self, chunks: tuple[Spikes, ...], populations: tuple[str, ...]) -> None:
+        self.chunks = chunks  # never joined: a long run would be in memory twice
         self.populations = populations
 
     @property
     def rows(self) -> int:
-        return self.spikes.time.size
+        return sum(chunk.time.size for chunk in self.chunks)
 
     def read(self, start: float, stop: float) -> Iterator[Spikes]:
-        yield _window(self.spikes, start, stop)
+        for chunk in self.chunks:
+            yield _window(chunk, start, stop)
 
 
 class _Footer(NamedTuple):
@@ -775,7 +775,7 @@ class Raster:
             If the arrays break the format.
         """
         names = _names(populations)
-        return cls(_Memory(_checked(times, codes, neurons, counts, names, -math.inf), names))
+        return cls(_Memory((_checked(times, codes, neurons, counts, names, -math.inf),), names))
 
     def select(
         self,

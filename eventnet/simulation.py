@@ -111,8 +111,8 @@ class Run:
         """
         if self._raster is None:
             raise ConfigError(
-                "raster=False: spikes were counted, see cost.populations, but not kept; make the "
-                "Simulation with raster=True"
+                "raster=False, or a sweep: spikes were counted, see cost.populations, but not kept; "
+                "make the Simulation with raster=True"
             )
         return self._raster
 
@@ -154,8 +154,9 @@ class Simulation:
         much more as it would make the loss less (docs/theory.md, section 13). 0: they stay.
     scales : {"population", "neuron"}
         Whether such steps are learned for each population or for each neuron.
-    raster : bool
-        Whether spikes are kept. False: they are only counted, which is faster and takes no memory.
+    raster : bool, optional
+        Whether spikes are kept. False: they are only counted, which is faster and takes no memory. By
+        default they are kept, except by the points of a sweep.
     dtype : {float64, float32}
         In which weights are kept, and with a clock all signals and traces. float32 takes half the
         memory and less time. Without a clock signals, residuals and traces stay float64, so that
@@ -203,7 +204,7 @@ class Simulation:
         adapt: float = 0.0,
         price: float = 0.0,
         scales: Scales = "population",
-        raster: bool = True,
+        raster: bool | None = None,
         dtype: DTypeLike = np.float64,
     ) -> None:
         if not math.isfinite(t0):
@@ -215,11 +216,12 @@ class Simulation:
         self.adapt = adapt
         self.price = price
         self.scales = scales
-        self.keeps_raster = raster
+        self.keeps_raster = raster is not False
+        self._raster_needed = raster is True
         self.slowed = 1.0  # by `slow_down`
         self._factor = 1.0  # by `scale_lr`
         self.plan = make_plan(network, plasticity, np.random.default_rng(seed), t0, dtype)
-        sink = self._take if raster else None
+        sink = self._take if self.keeps_raster else None
         self._engine = make_engine(engine, self.plan, sink, clock, adapt, price, scales)
         self.world = World(self._engine, t0)
         self.live = Live(self.world)
@@ -618,6 +620,10 @@ class Simulation:
             other._stepped.take_steps(self._stepped.scales)
         return other
 
+    def forgo_raster(self) -> None:
+        """Keep no spikes from here on, unless the simulation was made with ``raster=True``."""
+        self.keeps_raster = self._raster_needed
+
     @property
     def cost(self) -> Cost:
         """What everything since the start, or the last `reset`, has cost; also during a run."""
@@ -846,6 +852,8 @@ class Simulation:
         neurons: NDArray[np.uint32],
         counts: NDArray[np.int32],
     ) -> None:
+        if not self.keeps_raster:
+            return
         self._taken.append((times, self._code[codes], neurons, counts))
         self._taken_rows += len(times)
         if self._taken_rows >= BATCH:

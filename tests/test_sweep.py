@@ -157,6 +157,23 @@ def test_a_point_that_fails_is_recorded_and_stops_nothing(place: Path, scheduler
     assert Path(found["folder"], "front.png").stat().st_size > 10_000
 
 
+def test_spikes_are_kept_by_a_point_only_where_its_scenario_asks(
+    place: Path, scheduler: str
+) -> None:
+    counts = SCENARIO.replace("float(np.abs", "len(done.raster) + 0 * float(np.abs")
+    keeps = counts.replace("seed=session.seed", "seed=session.seed, raster=True")
+    for name, text in (("counts", counts), ("keeps", keeps)):
+        (place / f"{name}.py").write_text(text)
+        sweep(
+            f"{name}.py", "--grid", "step=0.1", "--out", name, "--scheduler", scheduler, "--quiet"
+        )
+    (row,) = read(place / "keeps")
+    assert row["error"] == pytest.approx(row["events"] * row["readings"])
+    assert row["error"] > 20
+    (row,) = read(place / "counts")
+    assert "make the Simulation with raster=True" in row["failure"]
+
+
 def test_a_search_goes_on_from_the_results_alone(place: Path, scheduler: str) -> None:
     space = ("--grid", "tau=log:0.05:0.5", "--grid", "layers=[2],[2,2]", "--seeds", "2")
     search = ("sine.py", *space, "--scheduler", scheduler, "--search")

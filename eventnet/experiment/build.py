@@ -188,7 +188,7 @@ def simulation(experiment: Experiment, net: Network, *, seed: int, engine: str) 
         plasticity=rule(experiment.learning),
         engine=engine,
         seed=seed,
-        raster=experiment.recording.raster,
+        raster=None if experiment.recording.raster else False,
     )
     _learn_in_phases(sim, experiment.learning)
     return sim

@@ -85,7 +85,7 @@ class Point:
 
 
 class Unrecorded(Session):
-    """A session that leaves no run folder."""
+    """A session that leaves no run folder, and keeps spikes only where a scenario asks for them."""
 
     def run(
         self,
@@ -96,6 +96,7 @@ class Unrecorded(Session):
         end: float | None = None,
     ) -> Run:
         """Run `sim` to `until`."""
+        sim.forgo_raster()  # nobody reads it, and it can be gigabytes
         return sim.run(until)
 
 
