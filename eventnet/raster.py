@@ -23,6 +23,7 @@ import difflib
 import json
 import math
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -609,7 +610,7 @@ class _Source(Protocol):
 
 class _Memory:
     def __init__(self, chunks: tuple[Spikes, ...], populations: tuple[str, ...]) -> None:
-        self.chunks = chunks  # never joined: a long run would be in memory twice
+        self.chunks = chunks  # none is empty; never joined: a long run would be in memory twice
         self.populations = populations
 
     @property
@@ -617,7 +618,10 @@ class _Memory:
         return sum(chunk.time.size for chunk in self.chunks)
 
     def read(self, start: float, stop: float) -> Iterator[Spikes]:
-        for chunk in self.chunks:
+        begin = bisect_left(self.chunks, start, key=lambda chunk: float(chunk.time[-1]))
+        for chunk in self.chunks[begin:]:
+            if chunk.time[0] >= stop:
+                return
             yield _window(chunk, start, stop)
 
 
@@ -775,7 +779,8 @@ class Raster:
             If the arrays break the format.
         """
         names = _names(populations)
-        return cls(_Memory((_checked(times, codes, neurons, counts, names, -math.inf),), names))
+        spikes = _checked(times, codes, neurons, counts, names, -math.inf)
+        return cls(_Memory((spikes,) if spikes.time.size else (), names))
 
     def select(
         self,

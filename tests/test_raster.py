@@ -60,10 +60,13 @@ def segments(folder: Path) -> list[Path]:
 
 
 def rasters(folder: Path, *columns: np.ndarray, segment_rows: int = 1_000) -> list[Raster]:
-    """The same spikes on disk and in memory: everything read must be the same."""
+    """The same spikes on disk and in memory, whole and in pieces: what is read must be the same."""
     with RasterWriter(folder, NAMES, segment_rows) as writer:
         writer.append(*columns)
-    return [Raster.open(folder), Raster.from_arrays(*columns, NAMES)]
+    memory = MemoryRaster(NAMES)
+    for begin in range(0, len(columns[0]), 3):  # spikes of one time fall into several
+        memory.append(*(column[begin : begin + 3] for column in columns))
+    return [Raster.open(folder), Raster.from_arrays(*columns, NAMES), memory.raster()]
 
 
 spike_rows = st.lists(
@@ -184,7 +187,7 @@ def test_selecting_twice_narrows(tmp_path: Path) -> None:
 
 
 def test_a_window_reads_only_the_row_groups_it_touches(tmp_path: Path) -> None:
-    raster, _ = rasters(tmp_path, *made_up(5_000))
+    raster, *_ = rasters(tmp_path, *made_up(5_000))
     edge = pq.read_table(segments(tmp_path)[0])["time"][-1].as_py()
     for later in segments(tmp_path)[1:]:
         later.unlink()
