@@ -167,7 +167,7 @@ def points_a_second(client: Client, n: int, folder: Path, passes: int, seed: int
     taus = ",".join(map(str, np.geomspace(0.04, 0.16, ROUND).round(4)))
     seeds = [seed + 1000 * k for k in range(n)]  # so that each worker has points of the same cost
     plan = Plan(scenario, [f"passes={passes}"], [f"tau={taus}"], seeds)
-    with SweepFolder(folder, Job.of(scenario, "drone"), {}) as kept:
+    with SweepFolder(folder, Job.of(scenario, "drone"), "") as kept:
         begin = time.perf_counter()
         sweep(kept.job, Grid(plan.grid(), {}), kept, client)
         return ROUND * n / (time.perf_counter() - begin)

@@ -131,4 +131,4 @@ def test_the_searches_saw_validation_parts_alone(task: str) -> None:
     tried = read_table(folder / "results.parquet").to_pylist()
     assert {point["score"] for point in tried} == {"validation"}
     assert not {point["seed"] for point in tried} & set(SEEDS)
-    assert task in json.loads((folder / "sweep.json").read_text())["command"]
+    assert task in json.loads((folder / "sweep.json").read_text())["commands"][0]

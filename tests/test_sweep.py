@@ -23,7 +23,7 @@ from eventnet.errors import ConfigError, RunFolderError
 from eventnet.scenario import load, names
 from eventnet.sweep import cluster
 from eventnet.sweep.axes import axis
-from eventnet.sweep.folder import TIMES, SweepFolder, read
+from eventnet.sweep.folder import TIMES, SweepFolder, describe, read
 from eventnet.sweep.plan import Plan
 from eventnet.sweep.point import Job, Point, Unrecorded, figures
 
@@ -221,17 +221,40 @@ def test_bad_usage_is_one_message(
 def test_a_folder_takes_one_writer_and_one_state_of_a_scenario(place: Path) -> None:
     job = Job.of(load("sine.py"), "sine.py")
     with (
-        SweepFolder(place / "s", job, {}),
+        SweepFolder(place / "s", job, ""),
         pytest.raises(RunFolderError, match="another process is writing"),
     ):
-        SweepFolder(place / "s", job, {})
+        SweepFolder(place / "s", job, "")
     (place / "sine.py").write_text(SCENARIO + "\n")
     with pytest.raises(ConfigError, match="has changed since this sweep began"):
-        SweepFolder(place / "s", Job.of(load("sine.py"), "sine.py"), {})
+        SweepFolder(place / "s", Job.of(load("sine.py"), "sine.py"), "")
     (place / "other").mkdir()
     (place / "other" / "file").write_text("")
     with pytest.raises(RunFolderError, match="no sweep's"):
-        SweepFolder(place / "other", job, {})
+        SweepFolder(place / "other", job, "")
+
+
+def test_a_folder_tells_all_commands_that_it_had(place: Path) -> None:
+    job = Job.of(load("sine.py"), "sine.py")
+    for command in ("first", "second", "first"):
+        with SweepFolder(place / "s", job, command):
+            pass
+    assert describe(place / "s").commands == ["first", "second"]
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [("[]", "it: Input should be an object"), ('{"scenario": 3}', "scenario: "), ("{", "it: ")],
+)
+def test_a_folder_that_says_odd_things_of_itself_is_refused(
+    place: Path, said: str, message: str
+) -> None:
+    (place / "s").mkdir()
+    (place / "s" / "sweep.json").write_text(said)
+    for command in (["show", "s"], ["sine.py", "--grid", "step=0.1", "--out", "s"]):
+        done = sweep(*command)
+        assert done.exit_code == 1
+        assert f"sweep.json: cannot be read ({message}" in done.output
 
 
 def test_rows_are_in_one_order_however_they_come(place: Path) -> None:
@@ -239,7 +262,7 @@ def test_rows_are_in_one_order_however_they_come(place: Path) -> None:
     points = [Point((), {"tau": tau}, seed) for tau in (2.0, 10.0, None) for seed in (0, 1)]
     written = []
     for name, order in (("a", points), ("b", points[::-1])):
-        with SweepFolder(place / name, job, {}) as folder:
+        with SweepFolder(place / name, job, "") as folder:
             for point in order:
                 tau = point.values["tau"]
                 result = {"failure": "no"} if tau is None else {"error": tau, f"at {tau}": 1.0}

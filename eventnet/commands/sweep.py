@@ -120,8 +120,8 @@ def sweep_run(
     with running(silent=quiet or as_json) as report:  # data are fetched once, and mistakes seen
         build(loaded, loaded.validated(settings), report=report)
     target = out or Path("runs") / f"{loaded.name}-sweep"
-    about = {"command": " ".join(["eventnet", *sys.argv[1:]])}
-    with SweepFolder(target, Job.of(loaded, scenario), about) as folder:
+    command = " ".join(["eventnet", *sys.argv[1:]])
+    with SweepFolder(target, Job.of(loaded, scenario), command) as folder:
         if retry:
             folder.forget_failures()
         before = len(folder.results)
@@ -166,7 +166,7 @@ def show(folder: Path, output: Path | None, as_json: bool) -> None:
     from eventnet.sweep.folder import describe, read
     from eventnet.sweep.front import means
 
-    title = Path(describe(folder)["scenario"]).stem
+    title = Path(describe(folder).scenario).stem
     rows = read(folder)
     path = output or folder / "front.png"
     save(front_figure(means(rows), title), path)

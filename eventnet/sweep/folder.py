@@ -8,12 +8,13 @@ bytes.
 from __future__ import annotations
 
 import fcntl
-import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
+
+from pydantic import BaseModel, ValidationError
 
 import eventnet
 from eventnet.errors import ConfigError, DataError, RunFolderError
@@ -28,6 +29,15 @@ PATIENCE = 1.0
 """Seconds for which results may wait while others come in."""
 
 
+class About(BaseModel):
+    """What a sweep is of; `commands` are all that its points came from."""
+
+    scenario: str
+    code: str
+    eventnet: str
+    commands: list[str]
+
+
 class SweepFolder:
     """A sweep's folder, open for writing by one process at a time; a context manager.
 
@@ -36,8 +46,8 @@ class SweepFolder:
     path : Path
         A new folder, or one with results to add to.
     job : Job
-    about : dict
-        Plain data, kept with a new folder.
+    command : str
+        What the user asked for; each one that a folder has had is kept in it.
 
     Attributes
     ----------
@@ -52,14 +62,14 @@ class SweepFolder:
         If it belongs to another scenario, or to another state of it.
     """
 
-    def __init__(self, path: Path, job: Job, about: dict[str, Any]) -> None:
+    def __init__(self, path: Path, job: Job, command: str) -> None:
         self.path, self.job = path, job
         if path.exists() and not (path / ABOUT).is_file() and any(path.iterdir()):
             raise RunFolderError(f"{path}: is there and no sweep's; choose another folder")
         path.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(path)
         try:
-            self._same(job, about)
+            self._describe(job, command)
             self.results = {row["point"]: row for row in read(path)}
             self._times = {row["point"]: row for row in read(path, TIMES)}
         except BaseException:
@@ -80,24 +90,27 @@ class SweepFolder:
         self.write()
         self._lock.close()
 
-    def _same(self, job: Job, about: dict[str, Any]) -> None:
+    def _describe(self, job: Job, command: str) -> None:
+        """Say in the folder what it is of, which must be what it was of before."""
         path = self.path / ABOUT
-        if not path.is_file():
-            about |= {"scenario": job.scenario, "code": job.code, "eventnet": eventnet.__version__}
-            with written_aside(path) as aside:
-                aside.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-            return
-        found = describe(self.path)
-        if found["scenario"] != job.scenario:
+        new = About(
+            scenario=job.scenario, code=job.code, eventnet=eventnet.__version__, commands=[]
+        )
+        about = describe(self.path) if path.is_file() else new
+        if about.scenario != job.scenario:
             raise ConfigError(
-                f"{self.path}: is a sweep of {found['scenario']}, not of {job.scenario}; choose "
+                f"{self.path}: is a sweep of {about.scenario}, not of {job.scenario}; choose "
                 "another folder"
             )
-        if found["code"] != job.code:
+        if about.code != job.code:
             raise ConfigError(
                 f"{self.path}: the scenario or eventnet has changed since this sweep began, and its "
                 "points would not compare; choose another folder"
             )
+        if command not in about.commands:
+            about.commands.append(command)
+            with written_aside(path) as aside:
+                aside.write_text(about.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
     def add(self, point: Point, result: Row, times: Row) -> None:
         """Take what came of a point; `write` keeps it."""
@@ -131,22 +144,26 @@ class SweepFolder:
         self._written, self._changed = time.monotonic(), False
 
 
-def describe(path: Path) -> dict[str, Any]:
-    """Return what a sweep is of: ``scenario``, ``command``, ``eventnet``, ...
+def describe(path: Path) -> About:
+    """Return what a sweep is of.
 
     Raises
     ------
     RunFolderError
         If `path` is no sweep's folder.
+    DataError
+        If what it says of itself is damaged.
     """
     try:
-        found = json.loads(no_link(path / ABOUT).read_text(encoding="utf-8"))
+        return About.model_validate_json(no_link(path / ABOUT).read_bytes())
     except OSError as error:
         raise RunFolderError(f"{path}: is no folder of a sweep ({error.strerror})") from error
-    except ValueError as error:
-        raise DataError(f"{path / ABOUT}: cannot be read ({error})") from error
-    assert isinstance(found, dict)
-    return found
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "it"
+        raise DataError(
+            f"{path / ABOUT}: cannot be read ({where}: {first['msg']}); restore it"
+        ) from error
 
 
 def read(path: Path, name: str = RESULTS) -> list[Row]:
