@@ -153,8 +153,22 @@ def test_a_point_that_fails_is_recorded_and_stops_nothing(place: Path, scheduler
     assert read(Path(found["folder"])) == before
     shown = sweep("show", found["folder"])
     assert "1 failed: ZeroDivisionError: tau=1.0" in shown.output
-    assert "3 points; * on the front" in shown.output
+    assert "3 points; on the front 1, numbered" in shown.output
     assert Path(found["folder"], "front.png").stat().st_size > 10_000
+
+
+def test_a_search_of_many_parameters_is_shown_in_80_columns(tmp_path: Path) -> None:
+    folder = ROOT / "docs" / "results" / "frontier" / "video"
+    done = sweep("show", str(folder), "-o", str(tmp_path / "front.png"))
+    lines = done.output.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len(lines) < 25
+    names, figures = zip(*(line.split(maxsplit=1) for line in lines[1:15]), strict=True)
+    assert set(names) > {"hidden_error_step", "slowness", "error", "additions"}
+    assert {len(row.split()) for row in figures} == {len(lines[0].split())} == {6}
+    assert "372 failed, such as: Diverged" in done.output
+    told = json.loads(sweep("show", str(folder), "-o", str(tmp_path / "f.png"), "--json").stdout)
+    assert [row["number"] for row in told["front"]] == list(range(1, 12))
 
 
 def test_spikes_are_kept_by_a_point_only_where_its_scenario_asks(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +17,7 @@ from eventnet.commands.progress import running
 from eventnet.signals import exit_code
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from eventnet.sweep.front import Mean
     from eventnet.sweep.point import Point, Row
-
-SHOWN = 12
-"""Rows of a table."""
 
 REDRAWN_S = 0.5
 
@@ -196,32 +190,18 @@ def _print(
         return
     from rich.console import Console
 
+    from eventnet.report.sweep import failures_told, sweep_table
+
     console = Console()
-    console.print(_table(found))
-    for text in dict.fromkeys(failures):
-        console.print(f"{failures.count(text)} failed: {text}", highlight=False, markup=False)
-    counted = f"{len(rows)} points{f', {new} of them new' if new else ''}; * on the front"
-    lines = [counted, f"results {folder}"]
+    console.print(sweep_table(found, console.width))
+    for line in failures_told(failures):
+        console.print(line, highlight=False, markup=False)
+    counted = f"{len(rows)} points{f', {new} of them new' if new else ''}"
+    best = sum(row.best for row in found)
+    lines = [f"{counted}; on the front {best}, numbered", f"results {folder}"]
     lines += [] if picture is None else [f"picture {picture}"]
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
-
-
-def _table(found: Sequence[Mean], shown: int = SHOWN) -> Table:
-    """Return the front and then the least errors, in their order."""
-    from eventnet.report.table import table
-
-    front = [row for row in found if row.best]
-    chosen = front[:shown]
-    chosen += [row for row in found if not row.best and row.seeds][: shown - len(chosen)]
-    chosen.sort(key=lambda row: (row.error, row.additions))
-    names = list(found[0].values) if found else []
-    drawn = table("", *names, "seeds", "error", "±", "additions")
-    for row in chosen:
-        values = (f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values.values())
-        figures = f"{row.error:.4g}", f"{row.spread:.2g}", f"{row.additions:,.0f}"
-        drawn.add_row("*" if row.best else "", *values, str(row.seeds), *figures)
-    return drawn
 
 
 @contextmanager
@@ -242,6 +222,7 @@ def _live(
         TimeRemainingColumn,
     )
 
+    from eventnet.report.sweep import sweep_table
     from eventnet.sweep.front import means
 
     console = Console(stderr=True)
@@ -259,6 +240,7 @@ def _live(
                 drawn = time.monotonic()
                 failures = sum(bool(row.get("failure")) for row in results.values())
                 bar.update(task, failed=f"{failures} failed" if failures else "")
-                live.update(Group(bar, _table(means(results.values()), shown=6)))
+                best = sweep_table(means(results.values()), console.width, shown=6)
+                live.update(Group(bar, best))
 
         yield told

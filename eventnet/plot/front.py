@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 
     from eventnet.sweep.front import Mean
 
-LABELS = 8
-"""Points of the front whose parameters are written beside them, at most."""
+LABELS, NUMBERS = 8, 24
+"""Points of the front beside which parameters, or their numbers in the table, are written, at most."""
+
+FEW = 3
+"""Parameters that have room there."""
 
 
 def front_figure(rows: Sequence[Mean], title: str) -> Figure:
@@ -33,7 +36,7 @@ def front_figure(rows: Sequence[Mean], title: str) -> Figure:
     Examples
     --------
     >>> from eventnet.sweep.front import Mean
-    >>> row = Mean({"tau": 0.1}, seeds=2, failed=0, error=0.25, additions=9e3, spread=0.01, best=True)
+    >>> row = Mean({"tau": 0.1}, seeds=2, failed=0, error=0.25, additions=9e3, spread=0.01, number=1)
     >>> front_figure([row], "drone").axes[0].get_xlabel()
     'additions a reading'
     """
@@ -56,10 +59,16 @@ def front_figure(rows: Sequence[Mean], title: str) -> Figure:
             steps = [row.additions for row in best], [row.error for row in best]
             ax.step(*steps, where="post", color=PALETTE["vermillion"], lw=1, label="Pareto front")
             ax.legend()
-        for row in best[:: max(1, -(-len(best) // LABELS))]:
-            text = ", ".join(f"{name} {_short(value)}" for name, value in row.values.items())
+        few = bool(best) and len(best[0].values) <= FEW
+        for row in best[:: max(1, -(-len(best) // (LABELS if few else NUMBERS)))]:
+            told = ", ".join(f"{name} {_short(value)}" for name, value in row.values.items())
             ax.annotate(
-                text, (row.additions, row.error), xytext=(5, 4), textcoords="offset points", size=7
+                f"{row.number}: {told}" if few else str(row.number),
+                (row.additions, row.error),
+                xytext=(5, 4) if few else (-4, -10),  # below the front there is nothing
+                textcoords="offset points",
+                ha="left" if few else "right",
+                size=7,
             )
         ax.set(xscale="log", xlabel="additions a reading", ylabel="error (validation)")
         ax.set_title(title)

@@ -35,7 +35,7 @@ class About(BaseModel):
     scenario: str
     code: str
     eventnet: str
-    commands: list[str]
+    commands: list[str] = []  # older folders have none
 
 
 class SweepFolder:

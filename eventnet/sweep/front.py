@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from math import isnan
 from statistics import fmean, stdev
 from typing import Any
@@ -27,8 +28,9 @@ class Mean:
         Means; nan if none succeeded.
     spread : float
         Standard deviation of the error over seeds; 0 of a single one.
-    best : bool
-        Whether it is on the front: nothing is better in one and as good in the other.
+    number : int
+        Its number on the front, where nothing is better in one and as good in the other; the least
+        error is the first. 0: it is not there.
     """
 
     values: dict[str, Any]
@@ -37,7 +39,12 @@ class Mean:
     error: float
     additions: float
     spread: float
-    best: bool = False
+    number: int = 0
+
+    @property
+    def best(self) -> bool:
+        """Whether it is on the front."""
+        return self.number > 0
 
 
 def means(rows: Iterable[Row]) -> list[Mean]:
@@ -59,8 +66,12 @@ def means(rows: Iterable[Row]) -> list[Mean]:
         groups.setdefault(tuple(row.get(name) for name in names), []).append(row)
     found = [_mean(dict(zip(names, key, strict=True)), group) for key, group in groups.items()]
     on_front = front([(row.error, row.additions) for row in found])
-    marked = [replace(row, best=best) for row, best in zip(found, on_front, strict=True)]
-    return sorted(marked, key=lambda row: (not row.seeds, row.error, row.additions))
+    order = sorted(
+        zip(found, on_front, strict=True),
+        key=lambda pair: (not pair[0].seeds, pair[0].error, pair[0].additions),
+    )
+    number = count(1)
+    return [replace(row, number=next(number)) if best else row for row, best in order]
 
 
 def varied(rows: Sequence[Row]) -> list[str]:
