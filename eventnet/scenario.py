@@ -107,6 +107,8 @@ class Session:
         A file for the Rerun viewer to write into.
     record : Record or None
         How the run folder is written; None: without checkpoints.
+    compares : bool
+        Whether baselines are wanted. A sweep looks at none of them, and they can take most of the time.
     """
 
     seed: int
@@ -118,6 +120,7 @@ class Session:
     live: LiveOptions | None = None
     rerun: RerunFile | None = None
     record: Record | None = None
+    compares: bool = True
 
     def run(
         self,

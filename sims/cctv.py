@@ -48,7 +48,7 @@ def run(p: Parameters, session: Session) -> Outcome:
         "the mean of each quarter's pixels, scaled": {"r2": cctv.sum_of_pixels(task)},
         "the mean of what is learned": {"r2": cctv.mean_predictor(task)},
     }
-    if p.dense:
+    if p.dense and session.compares:
         for _ in range(settings.passes):
             dense.learn()
         said = {"r2": task.r2(dense.read()[0])}

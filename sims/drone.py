@@ -10,7 +10,7 @@ scored. Scaling comes from the training part, settings were chosen on its last f
 (`--set score=validation`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -133,6 +133,15 @@ def run(p: Parameters, session: Session) -> Outcome:
         return float(np.sqrt((difference**2).mean())) if len(read) else None
 
     result = session.run(sim, last + end, running_error)
+    read = result.output("flow").values
+    fit = r2(read[-(test.stop - test.start) :], flow[test]) if len(read) == len(scored) else None
+    outcome = Outcome(
+        result,
+        metrics={} if fit is None else {"r2": fit, **costs(sim, sources, split, end)},
+        error=None if fit is None else 1 - float(np.mean(fit)),
+    )
+    if not session.compares:
+        return outcome
     camera = held(flight.frame_t[seen], flow[seen], flight.frame_t, before=True)
     features = np.column_stack([held(flight.imu_t, plain, flight.frame_t), camera])
     smooth = np.column_stack([held(flight.imu_t, imu, flight.frame_t), camera])
@@ -155,12 +164,8 @@ def run(p: Parameters, session: Session) -> Outcome:
     if p.imu_smoothing:
         told = least_squares(smooth, flow, train, test)
         baselines["least squares, both, IMU smoothed"] = told
-    read = result.output("flow").values
-    fit = r2(read[-(test.stop - test.start) :], flow[test]) if len(read) == len(scored) else None
-    return Outcome(
-        result,
-        metrics={} if fit is None else {"r2": fit, **costs(sim, sources, split, end)},
-        error=None if fit is None else 1 - float(np.mean(fit)),
+    return replace(
+        outcome,
         baselines={name: {"r2": value} for name, value in baselines.items()},
         dense={
             "dense SGD at every target": trained["every target"],

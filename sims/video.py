@@ -10,7 +10,7 @@ The sample's features come with eventnet; those of other videos are computed onc
 (`pip install "eventnet[features]"`), and kept.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -34,23 +34,21 @@ def run(p: Parameters, session: Session) -> Outcome:
     progress = session.report is not None
     path = Path(p.video) if p.video else fetch("vtest", progress=progress) / "vtest.avi"
     choosing = p.score == "validation"
-    task, plain = (
-        top_layers.watch(path, p.every, smoothing=s, choosing=choosing, progress=progress)
-        for s in (p.smoothing, 0.0)
-    )
+
+    def watched(smoothing: float) -> top_layers.Watched:
+        return top_layers.watch(
+            path, p.every, smoothing=smoothing, choosing=choosing, progress=progress
+        )
+
+    task = watched(p.smoothing)
     settings = Settings(**{field.name: getattr(p, field.name) for field in fields(Settings)})
     spiking = top_layers.Spiking(task, settings, session.seed, session.engine)
     result = session.run(spiking.sim, spiking.end(settings.passes))
     if result.until < spiking.end(settings.passes):
         return Outcome(result, metrics={})
     told, reading = spiking.read()
-    dense = top_layers.Dense(task, settings, session.seed)
-    for _ in range(settings.passes):
-        dense.learn()
-    ridge = top_layers.best_ridge(top_layers.watch(path, choosing=True))
     r2, learned = task.r2(told), settings.passes * task.frames
-    multiply_adds, skipping = dense.mlp.trained.a_sample()
-    return Outcome(
+    outcome = Outcome(
         result,
         metrics={
             "r2": r2,
@@ -58,6 +56,17 @@ def run(p: Parameters, session: Session) -> Outcome:
             "additions a frame, reading": top_layers.additions(reading.cost, len(told)),
         },
         error=1 - r2,
+    )
+    if not session.compares:
+        return outcome
+    plain = watched(0.0)
+    dense = top_layers.Dense(task, settings, session.seed)
+    for _ in range(settings.passes):
+        dense.learn()
+    ridge = top_layers.best_ridge(top_layers.watch(path, choosing=True))
+    multiply_adds, skipping = dense.mlp.trained.a_sample()
+    return replace(
+        outcome,
         baselines={
             "the same layers dense, SGD": {
                 "r2": task.r2(dense.read()[0]),

@@ -324,6 +324,28 @@ def test_the_drones_validation_does_not_see_the_test_part(
     assert found[0]["error"] < 1
 
 
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("drone", ["passes=1", "hidden=5"]), ("video", ["passes=1", "hidden=5,5"])],
+)
+def test_a_point_makes_no_baselines_and_has_the_same_figures(
+    name: str, settings: list[str], tmp_path: Path
+) -> None:
+    scenario = load(name)
+    asked, alone = (
+        scenario.function(
+            scenario.configure(scenario.validated(settings)),
+            Unrecorded(0, "compiled", None, tmp_path / "run", compares=compares),
+        )
+        for compares in (True, False)
+    )
+    assert asked.baselines
+    assert asked.dense
+    assert not alone.baselines
+    assert not alone.dense
+    assert figures(asked) == figures(alone)
+
+
 FILE = """
 tau = 0.1
 validation = [2.0, 3.0]

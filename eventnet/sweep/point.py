@@ -116,7 +116,7 @@ def run_point(job: Job, point: Point) -> tuple[Row, Row]:
     result: Row
     with limits, tempfile.TemporaryDirectory(prefix="eventnet-") as folder:
         try:
-            session = Unrecorded(point.seed, "compiled", None, Path(folder) / "run")
+            session = Unrecorded(point.seed, "compiled", None, Path(folder) / "run", compares=False)
             outcome = scenario.function(scenario.configure(point.settings), session)
             result, times = figures(outcome)
         except (Exception, SystemExit) as error:
