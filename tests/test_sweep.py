@@ -160,7 +160,8 @@ def test_a_point_that_fails_is_recorded_and_stops_nothing(place: Path, scheduler
 def test_a_search_of_many_parameters_is_shown_in_80_columns(tmp_path: Path) -> None:
     folder = ROOT / "docs" / "results" / "frontier" / "video"
     done = sweep("show", str(folder), "-o", str(tmp_path / "front.png"))
-    lines = done.output.splitlines()
+    lines, where = done.output.splitlines()[:-2], done.output.splitlines()[-2:]
+    assert [line.split()[0] for line in where] == ["results", "picture"]  # whole, however long
     assert max(map(len, lines)) <= 80
     assert len(lines) < 25
     names, figures = zip(*(line.split(maxsplit=1) for line in lines[1:15]), strict=True)
