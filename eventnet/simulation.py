@@ -608,7 +608,7 @@ class Simulation:
             adapt=self.adapt,
             price=self.price,
             scales=self.scales,
-            raster=self.keeps_raster,
+            raster=self._raster_needed or (None if self.keeps_raster else False),
             dtype=self.plan.dtype,
         )
         if self.clock is not None:

@@ -421,6 +421,18 @@ def test_spikes_that_are_not_kept_are_counted(
         en.Raster.open(tmp_path / "run")
 
 
+@pytest.mark.parametrize(("raster", "keeps"), [(None, False), (True, True), (False, False)])
+def test_a_sweep_keeps_spikes_only_where_they_were_asked_for(
+    raster: bool | None, keeps: bool, digits: Digits
+) -> None:
+    sim = trainer(digits, raster=raster)
+    before = sim.copy()
+    for each in (sim, before, sim.copy()):
+        assert each.keeps_raster is (raster is not False)
+        each.forgo_raster()
+        assert each.keeps_raster is each.copy().keeps_raster is keeps
+
+
 def test_a_recorded_run_tells_its_clock(digits: Digits, tmp_path: Path) -> None:
     run = trainer(digits).run(until=20.0, record=tmp_path / "run")
     config = json.loads((tmp_path / "run" / "config.json").read_text())
