@@ -83,6 +83,7 @@ class Trial:
         runner: Callable[[Simulation, float], Run] | None = None,
         told: Told = lambda row: None,
         training: Training | None = None,
+        compares: bool = True,
     ) -> Row:
         """Train, or go on with a training that was interrupted, and score.
 
@@ -98,12 +99,14 @@ class Trial:
             Is given the curve's row after each epoch.
         training : Training, optional
             What `training` returned, to watch it.
+        compares : bool
+            Whether the perceptron is trained too, and the unquantized network scored.
 
         Returns
         -------
         dict
-            Plain data: ``curve``, ``test``, ``reading``, ``train``, ``comparison``, ``mlp`` and
-            ``settings``.
+            Plain data: ``curve``, ``test``, ``reading``, ``train`` and ``settings``; of the perceptron
+            ``comparison``, ``mlp`` and ``mlp_curve``.
 
         Raises
         ------
@@ -122,7 +125,11 @@ class Trial:
             if folder is not None:
                 self._keep(spiking, curve, folder)
             told(row)
-        return self._scores(spiking, curve)
+        said = spiking.predict(self.data.test_images)
+        row = self._scores(spiking, curve, said)
+        if compares:
+            self._compare(spiking, row, said)
+        return row
 
     def _row(self, spiking: Training, epoch: Epoch) -> Row:
         row: Row = as_dict(epoch)
@@ -134,41 +141,40 @@ class Trial:
         row["train"] = percent(spiking.predict(images[:10_000]), labels[:10_000])
         return row
 
-    def _scores(self, spiking: Training, curve: list[Row]) -> Row:
+    def _scores(self, spiking: Training, curve: list[Row], said: NDArray[np.integer]) -> Row:
         images, labels = self.images()
-        test, truth = self.data.test_images, self.data.test_labels
-        mlp, mlp_curve = self._perceptron(spiking)
-        said = {
-            "spiking": spiking.predict(test),
-            "unquantized": spiking.unquantized(test),
-            "mlp": mlp.predict(test),
-        }
-        found = compare(truth, said["spiking"], said["mlp"])
-        mac = INT_ADD_PJ + INT_MULTIPLY_PJ
-        dense, skipping = mlp.trained.a_sample()
         return {
             "settings": asdict(self.settings),
             "seed": self.seed,
             "curve": curve,
-            "mlp_curve": mlp_curve,
-            "test": {name: percent(labels, truth) for name, labels in said.items()},
+            "test": {"spiking": percent(said, self.data.test_labels)},
             "reading": self._reading(spiking),
-            "train": {
-                "spiking": percent(spiking.predict(images), labels),
-                "mlp": percent(mlp.predict(images), labels),
-            },
-            "comparison": {
-                "points": 100 * found.difference,
-                "low": 100 * found.low,
-                "high": 100 * found.high,
-                "p": found.p_value,
-            },
-            "mlp": {
-                "dense": dense,
-                "zero_skipping": skipping,
-                "dense_uj": dense * mac * 1e-6,
-                "zero_skipping_uj": skipping * mac * 1e-6,
-            },
+            "train": {"spiking": percent(spiking.predict(images), labels)},
+        }
+
+    def _compare(self, spiking: Training, row: Row, said: NDArray[np.integer]) -> None:
+        """Add to a row what the perceptron and the unquantized network reach and cost."""
+        images, labels = self.images()
+        test, truth = self.data.test_images, self.data.test_labels
+        mlp, row["mlp_curve"] = self._perceptron(spiking)
+        by_mlp = mlp.predict(test)
+        row["test"]["unquantized"] = percent(spiking.unquantized(test), truth)
+        row["test"]["mlp"] = percent(by_mlp, truth)
+        row["train"]["mlp"] = percent(mlp.predict(images), labels)
+        found = compare(truth, said, by_mlp)
+        row["comparison"] = {
+            "points": 100 * found.difference,
+            "low": 100 * found.low,
+            "high": 100 * found.high,
+            "p": found.p_value,
+        }
+        mac = INT_ADD_PJ + INT_MULTIPLY_PJ
+        dense, skipping = mlp.trained.a_sample()
+        row["mlp"] = {
+            "dense": dense,
+            "zero_skipping": skipping,
+            "dense_uj": dense * mac * 1e-6,
+            "zero_skipping_uj": skipping * mac * 1e-6,
         }
 
     def _reading(self, spiking: Training) -> Row:

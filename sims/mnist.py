@@ -77,25 +77,34 @@ def run(p: Parameters, session: Session) -> Outcome:
 
     training = trial.training()
     row = trial.run(
-        session.folder, resume=p.resume or None, runner=runner, told=told, training=training
+        session.folder,
+        resume=p.resume or None,
+        runner=runner,
+        told=told,
+        training=training,
+        compares=session.compares,
     )
     last = row["curve"][-1]
     if training.last_run is None:
         raise en.ConfigError(f"resume={p.resume}: all epochs of that run are done; see its metrics")
-    return Outcome(
+    outcome = Outcome(
         replace(training.last_run, folder=session.folder),
         error=100 - row["test"]["spiking"],
         metrics={
             f"{p.score} %": row["test"]["spiking"],
-            "minus the perceptron, points": [
-                row["comparison"][k] for k in ("points", "low", "high")
-            ],
             "additions a sample": last["additions"],
             "additions a sample, mean of all epochs": mean(e["additions"] for e in row["curve"]),
             "additions a sample, reading": row["reading"]["additions"],
             "events a sample": last["events"],
             "energy a sample, uJ": last["energy_uj"],
         },
+    )
+    if not session.compares:
+        return outcome
+    minus = [row["comparison"][k] for k in ("points", "low", "high")]
+    return replace(
+        outcome,
+        metrics=dict(outcome.metrics) | {"minus the perceptron, points": minus},
         baselines={
             "the same weights unquantized": {f"{p.score} %": row["test"]["unquantized"]},
             "perceptron": {

@@ -143,6 +143,10 @@ def test_the_perceptron_beside_it_has_its_weights_order_and_rates(digits: Mnist)
     points = row["test"]["spiking"] - row["test"]["mlp"]
     assert row["comparison"]["points"] == pytest.approx(points)
     assert row["comparison"]["low"] < points < row["comparison"]["high"]
+    alone = Trial(settings, digits, seed=2).run(compares=False)
+    assert set(row) - set(alone) == {"comparison", "mlp", "mlp_curve"}
+    assert all(alone[name] == row[name] for name in ("settings", "seed", "reading"))
+    assert all(alone[name] == {"spiking": row[name]["spiking"]} for name in ("test", "train"))
 
 
 def test_initial_weights_are_those_of_the_authors_program() -> None:
