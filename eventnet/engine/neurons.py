@@ -109,7 +109,7 @@ class Coder:
             drift = self.slope * self.level / (self.tau * self.step)
             return self.phi + drift * (t - self.anchor)
         way = eq.travelled(t - self.anchor, self.level / self.tau, self.amplitude, self.taus)
-        return self.phi + self.slope / self.step * way
+        return self.phi + self.slope / self.step * float(way)
 
     def fire(
         self, t: float, phi: float, slope: float, level: float, traces: Floats, clock: float
@@ -130,18 +130,16 @@ class Coder:
         drift = gain * eq.pace(level / self.tau, self.amplitude, self.taus)
         count = eq.quantize(phi, self.theta, drift)
         self.phi = phi - count
-        self.cross, self.side = eq.schedule(
-            t,
-            self.phi,
-            self.theta,
-            gain,
-            level,
-            self.tau,
-            self.amplitude,
-            np.zeros(len(self.taus)),
-            self.taus,
-        )
+        self._schedule(t, gain)
         return count
+
+    def _schedule(self, t: float, gain: float) -> None:
+        """Find when and where the residual meets its threshold on its curve."""
+        room = np.zeros(len(self.taus))
+        cross, side = eq.schedule(
+            t, self.phi, self.theta, gain, self.level, self.tau, self.amplitude, room, self.taus
+        )
+        self.cross, self.side = float(cross), float(side)  # of NumPy's type without the JIT
 
     def set_step(self, t: float, step: float, traces: Floats, clock: float) -> None:
         """Let a spike stand for `step` from the instant `t` on, which has run."""
@@ -152,11 +150,7 @@ class Coder:
             self.cross = eq.crossing(t, self.phi, self.theta, drift)
             return
         eq.amplitudes(t, clock, traces, 0, 1, self.taus, self.tau, self.amplitude)
-        room = np.zeros(len(self.taus))
-        gain = self.slope / step
-        self.cross, self.side = eq.schedule(
-            t, self.phi, self.theta, gain, self.level, self.tau, self.amplitude, room, self.taus
-        )
+        self._schedule(t, self.slope / step)
 
 
 class OutputNeuron:
@@ -285,8 +279,10 @@ class LayerNeuron(OutputNeuron):
         if self.leak == 1.0:
             return math.inf
         room = np.zeros(len(self.taus))
-        return eq.zero_crossing(
-            t, z, self.active, self.bias, clock, self.traces, 0, 1, self.taus, room
+        return float(
+            eq.zero_crossing(
+                t, z, self.active, self.bias, clock, self.traces, 0, 1, self.taus, room
+            )
         )
 
 
