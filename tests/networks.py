@@ -45,12 +45,16 @@ def rules(draw: Any) -> en.Rule:
     )
 
 
+PRICES = (1e-6, 1e-4)
+"""Under which steps are learned, by STDP."""
+
+
 @st.composite
-def cases(draw: Any) -> Case:
+def cases(draw: Any, prices: tuple[float, ...] = (0.0,) * 8 + PRICES) -> Case:
     """A network of depth 1 to 4 with biases, skip connections and coincident sensor times."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     network = en.Network(tau=draw(st.sampled_from([0.02, 0.1, 0.5])))
-    price = draw(st.sampled_from([0.0, 0.0, 1e-6, 1e-4]))  # steps are learned, by STDP
+    price = draw(st.sampled_from(prices))
     rule = draw(st.sampled_from([en.STDP(0.05), en.STDP(0.3, cap=0.1)]) if price else rules())
     lr = st.sampled_from([None, None, 0.02] if rule.error_driven else [None])
     own_taus = draw(st.booleans())

@@ -14,7 +14,8 @@ import numba
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
-from networks import Case, cases, simulate
+from hypothesis.strategies import SearchStrategy
+from networks import PRICES, Case, cases, simulate
 
 import eventnet as en
 from eventnet.engine import ENGINES
@@ -28,17 +29,27 @@ def outcome(name: str, case: Case, read: dict[int, list[np.ndarray]]) -> Any:
         return str(error)
 
 
-def test_engines_agree_event_for_event(record_property: Callable[[str, object], None]) -> None:
+@pytest.mark.parametrize(
+    ("strategy", "least", "priced"),  # networks, and the share of those whose steps have moved
+    [(cases(), 220, 0.0), (cases(PRICES), 100, 0.9)],
+    ids=["all", "learned steps"],
+)
+def test_engines_agree_event_for_event(
+    strategy: SearchStrategy[Case],
+    least: int,
+    priced: float,
+    record_property: Callable[[str, object], None],
+) -> None:
     compared = {"networks": 0, "events": 0, "readings": 0, "priced": 0}
     examples = settings().max_examples
     few = examples < 100  # without the JIT
 
     @settings(
-        max_examples=examples if few else max(examples, 300),
+        max_examples=examples if few else max(examples, least),
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
     )
-    @given(cases())
+    @given(strategy)
     def agree(case: Case) -> None:
         if few:
             case = replace(case, until=case.until / 4)
@@ -79,8 +90,8 @@ def test_engines_agree_event_for_event(record_property: Callable[[str, object], 
         compared["events"] += len(codes)
 
     agree()
-    assert compared["networks"] >= (examples // 2 if few else 280)
-    assert few or compared["priced"] >= 20
+    assert compared["networks"] >= (examples // 2 if few else 0.9 * least)
+    assert compared["priced"] >= priced * compared["networks"]
     record_property(
         "engines compared",
         f"{compared['networks']} networks, {compared['events']} events, {compared['readings']} readings, "
